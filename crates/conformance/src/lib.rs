@@ -1,1 +1,16 @@
-//! To be described.
+//! Helpers of the conformance tests: the clauses of docs/semantics.md, checked through libc's own functions.
+//!
+//! The tests call `mmap` and its family exactly as a C program does, so one binary answers for both sides: started
+//! plainly it asks the kernel, started by `mapback run` it asks mapback.
+
+pub mod calls;
+pub mod file;
+pub mod jump;
+pub mod map;
+pub mod probe;
+pub mod process;
+pub mod signals;
+
+pub use calls::{Errno, page};
+pub use file::TestFile;
+pub use map::Map;

@@ -1,1 +1,54 @@
-//! To be described.
+//! The interposer: loaded by `LD_PRELOAD` into an unmodified program, it puts mapback between the program and
+//! the kernel for the `mmap` family and for what must stay coherent with it.
+//!
+//! Each exported function has the name and the contract of libc's. The fast path of each is one or two loads and
+//! a jump to the next definition of the symbol; only when a map or an image of ours is concerned does it do more.
+//!
+//! Nothing here uses the program's allocator: see [`alloc`].
+
+mod alloc;
+mod ends;
+mod errno;
+mod fds;
+mod files;
+mod maps;
+mod next;
+mod reads;
+mod settings;
+mod signals;
+mod writes;
+
+use mapback::posix::Space;
+use std::sync::OnceLock;
+
+/// Allocates for this library alone.
+#[global_allocator]
+static ALLOCATOR: alloc::Own = alloc::Own;
+
+static SPACE: OnceLock<Space> = OnceLock::new();
+
+/// The address space of this process, made at the first call that needs it: that may be before any constructor.
+fn space() -> &'static Space {
+    SPACE.get_or_init(settings::space)
+}
+
+/// The space, if there is one yet: for calls that need not make it.
+fn existing() -> Option<&'static Space> {
+    SPACE.get()
+}
+
+/// Whether no file has an image, so that a call on a descriptor cannot concern us.
+#[inline]
+fn no_images() -> bool {
+    existing().is_none_or(|s| !s.has_images())
+}
+
+/// Runs when the library is loaded, before the program's own constructors.
+extern "C" fn begin() {
+    space().begin();
+    ends::register();
+}
+
+#[used]
+#[unsafe(link_section = ".init_array")]
+static BEGIN: extern "C" fn() = begin;

@@ -1,1 +1,26 @@
-//! To be described.
+//! `mmap` for real files, done in user space.
+//!
+//! mapback maps a file by copying it into anonymous memory, learns which pages the program changes, and writes
+//! only those back at `msync`, `munmap` and exit. The kernel's own file mapping is not used.
+//!
+//! This crate is the engine. [`posix`] has the semantics of the `mmap` family over the address space of a process;
+//! the interposer and the `mapback` command are thin faces of it.
+
+#[cfg(target_os = "linux")]
+mod image;
+mod page;
+#[cfg(target_os = "linux")]
+pub mod posix;
+#[cfg(target_os = "linux")]
+pub mod probe;
+#[cfg(target_os = "linux")]
+pub mod raw;
+mod stats;
+mod store;
+mod sync;
+mod sys;
+mod track;
+
+pub use stats::FileStats;
+pub use sys::Errno;
+pub use track::{TrackerKind, UnknownTracker};

@@ -1,0 +1,233 @@
+//! What ends a process, or starts another: everything is written back first (P31).
+//!
+//! A process may still store after that, in another thread or a later destructor. The handler that libc runs last
+//! of all is ours: it is registered before the dynamic linker's own, so that every destructor has run by then.
+
+use crate::next::Next;
+use crate::{alloc, existing, next::next, settings};
+use core::arch::naked_asm;
+use libc::{c_char, c_int, c_void, pid_t};
+
+next! {
+    fn execve(path: *const c_char, argv: *const *const c_char, envp: *const *const c_char) -> c_int;
+    fn execv(path: *const c_char, argv: *const *const c_char) -> c_int;
+    fn execvp(file: *const c_char, argv: *const *const c_char) -> c_int;
+    fn execvpe(file: *const c_char, argv: *const *const c_char, envp: *const *const c_char) -> c_int;
+    fn fexecve(fd: c_int, argv: *const *const c_char, envp: *const *const c_char) -> c_int;
+    fn execveat(dir: c_int, path: *const c_char, argv: *const *const c_char, envp: *const *const c_char,
+        flags: c_int) -> c_int;
+    fn posix_spawn(pid: *mut pid_t, path: *const c_char, actions: *const c_void, attr: *const c_void,
+        argv: *const *const c_char, envp: *const *const c_char) -> c_int;
+    fn posix_spawnp(pid: *mut pid_t, file: *const c_char, actions: *const c_void, attr: *const c_void,
+        argv: *const *const c_char, envp: *const *const c_char) -> c_int;
+    fn system(command: *const c_char) -> c_int;
+    fn popen(command: *const c_char, kind: *const c_char) -> *mut libc::FILE;
+    fn _Fork() -> pid_t;
+}
+
+unsafe extern "C" {
+    fn __cxa_atexit(run: extern "C" fn(*mut c_void), arg: *mut c_void, object: *mut c_void) -> c_int;
+    fn __cxa_at_quick_exit(run: extern "C" fn(*mut c_void), object: *mut c_void) -> c_int;
+}
+
+/// Registers what runs at exit and around a fork.
+pub(crate) fn register() {
+    // SAFETY: the functions live as long as the process: a preloaded library is never unloaded. No object is named,
+    // so that they do not run when this library's own destructors do, but at the very end.
+    unsafe {
+        __cxa_atexit(at_exit, core::ptr::null_mut(), core::ptr::null_mut());
+        __cxa_at_quick_exit(at_exit, core::ptr::null_mut());
+        libc::pthread_atfork(Some(before_fork), Some(in_parent), Some(in_child));
+    }
+}
+
+/// Writes everything back.
+fn flush() {
+    if let Some(space) = existing() {
+        space.flush_all();
+    }
+}
+
+extern "C" fn at_exit(_: *mut c_void) {
+    finish();
+}
+
+/// The process ends: everything is written back, and the statistics are told.
+fn finish() {
+    if let Some(space) = existing() {
+        space.flush_all();
+        if space.is_owner() {
+            settings::write_stats(space);
+        }
+    }
+}
+
+extern "C" fn before_fork() {
+    if let Some(space) = existing() {
+        space.before_fork();
+    }
+    alloc::before_fork();
+}
+
+extern "C" fn in_parent() {
+    // SAFETY: libc runs this on the thread on which it ran `before_fork`.
+    unsafe {
+        alloc::after_fork();
+        if let Some(space) = existing() {
+            space.after_fork_in_parent();
+        }
+    }
+}
+
+extern "C" fn in_child() {
+    // SAFETY: as in the parent, on the copy of that thread.
+    unsafe {
+        alloc::after_fork();
+        if let Some(space) = existing() {
+            space.after_fork_in_child();
+        }
+    }
+}
+
+/// A fork that runs no handlers of libc's, so that we run our own.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn _Fork() -> pid_t {
+    before_fork();
+    // SAFETY: the program's own request.
+    let pid = unsafe { real::_Fork() };
+    if pid == 0 { in_child() } else { in_parent() }
+    pid
+}
+
+/// # Safety
+/// As libc's: does not return.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn _exit(status: c_int) -> ! {
+    finish();
+    exit_group(status)
+}
+
+/// # Safety
+/// As `_exit`.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn _Exit(status: c_int) -> ! {
+    // SAFETY: the same function.
+    unsafe { _exit(status) }
+}
+
+fn exit_group(status: c_int) -> ! {
+    loop {
+        // SAFETY: ends the process.
+        let _ = unsafe {
+            mapback::raw::call(mapback::raw::Sysno::exit_group, [status as usize, 0, 0, 0, 0, 0])
+        };
+    }
+}
+
+/// Exports functions that write everything back and then go on to libc's, with the arguments as they came.
+macro_rules! after_flush {
+    ($(fn $name:ident($($arg:ident: $ty:ty),*) -> $ret:ty;)*) => {$(
+        /// Writes everything back, then does what libc does.
+        ///
+        /// # Safety
+        /// As libc's.
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name($($arg: $ty),*) -> $ret {
+            flush();
+            // SAFETY: the program's own request.
+            unsafe { real::$name($($arg),*) }
+        }
+    )*};
+}
+
+after_flush! {
+    fn execve(path: *const c_char, argv: *const *const c_char, envp: *const *const c_char) -> c_int;
+    fn execv(path: *const c_char, argv: *const *const c_char) -> c_int;
+    fn execvp(file: *const c_char, argv: *const *const c_char) -> c_int;
+    fn execvpe(file: *const c_char, argv: *const *const c_char, envp: *const *const c_char) -> c_int;
+    fn fexecve(fd: c_int, argv: *const *const c_char, envp: *const *const c_char) -> c_int;
+    fn execveat(dir: c_int, path: *const c_char, argv: *const *const c_char, envp: *const *const c_char,
+        flags: c_int) -> c_int;
+    fn posix_spawn(pid: *mut pid_t, path: *const c_char, actions: *const c_void, attr: *const c_void,
+        argv: *const *const c_char, envp: *const *const c_char) -> c_int;
+    fn posix_spawnp(pid: *mut pid_t, file: *const c_char, actions: *const c_void, attr: *const c_void,
+        argv: *const *const c_char, envp: *const *const c_char) -> c_int;
+    fn system(command: *const c_char) -> c_int;
+    fn popen(command: *const c_char, kind: *const c_char) -> *mut libc::FILE;
+}
+
+static EXECL: Next = Next::new(c"execl");
+static EXECLP: Next = Next::new(c"execlp");
+static EXECLE: Next = Next::new(c"execle");
+static VFORK: Next = Next::new(c"vfork");
+static ABORT: Next = Next::new(c"abort");
+
+/// Called by the trampolines: writes everything back and says where to go on.
+extern "C" fn flush_then(next: &'static Next) -> usize {
+    flush();
+    next.get()
+}
+
+/// As [`flush_then`], and tells the statistics: the process ends.
+extern "C" fn finish_then(next: &'static Next) -> usize {
+    finish();
+    next.get()
+}
+
+/// A function whose arguments are unknown in number, or that must not have a frame of ours below it (`vfork` returns
+/// twice): keeps all that may be an argument, calls `$first`, and jumps to the next definition.
+macro_rules! trampoline {
+    ($name:ident, $next:ident, $first:ident) => {
+        /// Writes everything back, then goes on in libc with the arguments and the stack as they came.
+        #[unsafe(no_mangle)]
+        #[unsafe(naked)]
+        #[cfg(target_arch = "x86_64")]
+        unsafe extern "C" fn $name() {
+            naked_asm!(
+                "push rdi", "push rsi", "push rdx", "push rcx", "push r8", "push r9", "push rax",
+                "lea rdi, [rip + {next}]",
+                "call {first}",
+                "mov r11, rax",
+                "pop rax", "pop r9", "pop r8", "pop rcx", "pop rdx", "pop rsi", "pop rdi",
+                "jmp r11",
+                next = sym $next,
+                first = sym $first,
+            )
+        }
+
+        /// Writes everything back, then goes on in libc with the arguments and the stack as they came.
+        #[unsafe(no_mangle)]
+        #[unsafe(naked)]
+        #[cfg(target_arch = "aarch64")]
+        unsafe extern "C" fn $name() {
+            naked_asm!(
+                "stp x29, x30, [sp, #-80]!",
+                "stp x0, x1, [sp, #16]",
+                "stp x2, x3, [sp, #32]",
+                "stp x4, x5, [sp, #48]",
+                "stp x6, x7, [sp, #64]",
+                "adrp x0, {next}",
+                "add x0, x0, :lo12:{next}",
+                "bl {first}",
+                "mov x16, x0",
+                "ldp x0, x1, [sp, #16]",
+                "ldp x2, x3, [sp, #32]",
+                "ldp x4, x5, [sp, #48]",
+                "ldp x6, x7, [sp, #64]",
+                "ldp x29, x30, [sp], #80",
+                "br x16",
+                next = sym $next,
+                first = sym $first,
+            )
+        }
+    };
+}
+
+trampoline!(execl, EXECL, flush_then);
+trampoline!(execlp, EXECLP, flush_then);
+trampoline!(execle, EXECLE, flush_then);
+trampoline!(vfork, VFORK, flush_then);
+trampoline!(abort, ABORT, finish_then);

@@ -1,0 +1,261 @@
+//! Calls on whole files: opening with truncation, changing the length, and forcing content to the storage.
+
+use crate::errno::{count, status};
+use crate::next::next;
+use crate::{existing, no_images};
+use core::ffi::CStr;
+use libc::{c_char, c_int, c_uint, mode_t, off64_t};
+use mapback::Errno;
+use mapback::posix::Change;
+use rustix::fd::AsRawFd;
+use rustix::fs::{Mode, OFlags};
+
+next! {
+    fn open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int;
+    fn openat64(dir: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int;
+    fn ftruncate64(fd: c_int, len: off64_t) -> c_int;
+    fn truncate64(path: *const c_char, len: off64_t) -> c_int;
+    fn fallocate64(fd: c_int, mode: c_int, off: off64_t, len: off64_t) -> c_int;
+    fn posix_fallocate64(fd: c_int, off: off64_t, len: off64_t) -> c_int;
+    fn fsync(fd: c_int) -> c_int;
+    fn fdatasync(fd: c_int) -> c_int;
+    fn sync_file_range(fd: c_int, off: off64_t, len: off64_t, flags: c_uint) -> c_int;
+    fn syncfs(fd: c_int) -> c_int;
+    fn sync();
+}
+
+/// After a file was opened: what `O_TRUNC` cut off is gone from its image too.
+fn opened(fd: c_int, flags: c_int) -> c_int {
+    if fd >= 0 && flags & libc::O_TRUNC != 0 && !no_images() {
+        if let Some(space) = existing() {
+            if let Err(errno) = space.changing(fd, || ((), Change::Nothing)) {
+                crate::settings::report(&format!("cannot follow a truncation by open: {errno}"));
+            }
+        }
+    }
+    fd
+}
+
+/// # Safety
+/// As libc's. The third argument is there only with `O_CREAT` or `O_TMPFILE`; else nobody looks at it.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
+    // SAFETY: the program's own request.
+    opened(unsafe { real::open64(path, flags, mode) }, flags)
+}
+
+/// # Safety
+/// As `open64`: on 64-bit systems they are the same.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
+    // SAFETY: the same function.
+    unsafe { open64(path, flags, mode) }
+}
+
+/// # Safety
+/// As libc's; see `open64`.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn openat64(dir: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
+    // SAFETY: the program's own request.
+    opened(unsafe { real::openat64(dir, path, flags, mode) }, flags)
+}
+
+/// # Safety
+/// As `openat64`.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn openat(dir: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
+    // SAFETY: the same function.
+    unsafe { openat64(dir, path, flags, mode) }
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn creat(path: *const c_char, mode: mode_t) -> c_int {
+    // SAFETY: what creat is defined to be.
+    unsafe { open64(path, libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC, mode) }
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn creat64(path: *const c_char, mode: mode_t) -> c_int {
+    // SAFETY: the same function.
+    unsafe { creat(path, mode) }
+}
+
+/// The fortified `open` without mode.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __open64_2(path: *const c_char, flags: c_int) -> c_int {
+    // SAFETY: the program's own request.
+    unsafe { open64(path, flags, 0) }
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __open_2(path: *const c_char, flags: c_int) -> c_int {
+    // SAFETY: the program's own request.
+    unsafe { open64(path, flags, 0) }
+}
+
+/// Runs a call that changes the file behind `fd`; its value is −1 with `errno`, or good.
+fn changing(fd: c_int, change: Change, call: impl Fn() -> c_int) -> c_int {
+    let concerned = if no_images() { None } else { existing().filter(|s| s.has_image(fd)) };
+    let Some(space) = concerned else { return call() };
+    let done = space.changing(fd, || {
+        let done = call();
+        let failed = (done < 0).then(last_error);
+        ((done, failed), if done == 0 { change } else { Change::Nothing })
+    });
+    match done {
+        Ok((_, Some(errno))) | Err(errno) => status(Err(errno)),
+        Ok((done, None)) => done,
+    }
+}
+
+fn last_error() -> Errno {
+    // SAFETY: libc's own cell for this thread.
+    Errno::from_raw_os_error(unsafe { *libc::__errno_location() })
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ftruncate64(fd: c_int, len: off64_t) -> c_int {
+    // SAFETY: the program's own request.
+    changing(fd, Change::Nothing, || unsafe { real::ftruncate64(fd, len) })
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn ftruncate(fd: c_int, len: off64_t) -> c_int {
+    // SAFETY: the same function.
+    unsafe { ftruncate64(fd, len) }
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn truncate64(path: *const c_char, len: off64_t) -> c_int {
+    // SAFETY: the program's own request.
+    let call = || unsafe { real::truncate64(path, len) };
+    if no_images() || path.is_null() {
+        return call();
+    }
+    // SAFETY: the program gave the kernel a path.
+    let name = unsafe { CStr::from_ptr(path) };
+    match rustix::fs::open(name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
+        Ok(file) => changing(file.as_raw_fd(), Change::Nothing, call),
+        Err(_) => call(),
+    }
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn truncate(path: *const c_char, len: off64_t) -> c_int {
+    // SAFETY: the same function.
+    unsafe { truncate64(path, len) }
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn fallocate64(fd: c_int, mode: c_int, off: off64_t, len: off64_t) -> c_int {
+    let change = match mode & !libc::FALLOC_FL_KEEP_SIZE {
+        0 => Change::Nothing,
+        libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_ZERO_RANGE => {
+            Change::Wrote(off as u64..(off as u64).saturating_add(len as u64))
+        }
+        _ => Change::All,
+    };
+    // SAFETY: the program's own request.
+    changing(fd, change, || unsafe { real::fallocate64(fd, mode, off, len) })
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn fallocate(fd: c_int, mode: c_int, off: off64_t, len: off64_t) -> c_int {
+    // SAFETY: the same function.
+    unsafe { fallocate64(fd, mode, off, len) }
+}
+
+/// Returns the error instead of setting `errno`.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn posix_fallocate64(fd: c_int, off: off64_t, len: off64_t) -> c_int {
+    // SAFETY: the program's own request.
+    changing(fd, Change::Nothing, || unsafe { real::posix_fallocate64(fd, off, len) })
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn posix_fallocate(fd: c_int, off: off64_t, len: off64_t) -> c_int {
+    // SAFETY: the same function.
+    unsafe { posix_fallocate64(fd, off, len) }
+}
+
+/// Writes the image's changes back before the kernel syncs the file (L3).
+fn synced(fd: c_int, call: impl Fn() -> c_int) -> c_int {
+    if !no_images() {
+        if let Some(Err(errno)) = existing().map(|s| s.before_sync(fd)) {
+            return count(Err(errno)) as c_int;
+        }
+    }
+    call()
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn fsync(fd: c_int) -> c_int {
+    // SAFETY: the program's own request.
+    synced(fd, || unsafe { real::fsync(fd) })
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn fdatasync(fd: c_int) -> c_int {
+    // SAFETY: the program's own request.
+    synced(fd, || unsafe { real::fdatasync(fd) })
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sync_file_range(fd: c_int, off: off64_t, len: off64_t, flags: c_uint) -> c_int {
+    // SAFETY: the program's own request.
+    synced(fd, || unsafe { real::sync_file_range(fd, off, len, flags) })
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn syncfs(fd: c_int) -> c_int {
+    if let Some(space) = existing() {
+        space.flush_all();
+    }
+    // SAFETY: the program's own request.
+    unsafe { real::syncfs(fd) }
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sync() {
+    if let Some(space) = existing() {
+        space.flush_all();
+    }
+    // SAFETY: the program's own request.
+    unsafe { real::sync() }
+}

@@ -1,0 +1,262 @@
+//! Calls that read: a file that has an image must show the image's changes, and memory that the `fault` tracker
+//! armed must be opened for the kernel first (it would get `EFAULT`, not a fault that we could handle).
+
+use crate::errno::count;
+use crate::next::next;
+use crate::{existing, no_images};
+use libc::{c_int, c_uint, c_void, iovec, msghdr, off64_t, size_t, sockaddr, socklen_t, ssize_t};
+use mapback::Errno;
+use mapback::raw::{self, Held, Sysno};
+
+next! {
+    fn read(fd: c_int, buf: *mut c_void, len: size_t) -> ssize_t;
+    fn pread64(fd: c_int, buf: *mut c_void, len: size_t, off: off64_t) -> ssize_t;
+    fn readv(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t;
+    fn preadv64(fd: c_int, iov: *const iovec, n: c_int, off: off64_t) -> ssize_t;
+    fn preadv64v2(fd: c_int, iov: *const iovec, n: c_int, off: off64_t, flags: c_int) -> ssize_t;
+    fn recv(fd: c_int, buf: *mut c_void, len: size_t, flags: c_int) -> ssize_t;
+    fn recvfrom(fd: c_int, buf: *mut c_void, len: size_t, flags: c_int, from: *mut sockaddr, n: *mut socklen_t)
+        -> ssize_t;
+    fn recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> ssize_t;
+    fn getrandom(buf: *mut c_void, len: size_t, flags: c_uint) -> ssize_t;
+    fn fread(buf: *mut c_void, size: size_t, n: size_t, file: *mut libc::FILE) -> size_t;
+}
+
+/// Before the file behind a descriptor is read.
+fn ready(fd: c_int) -> Result<(), Errno> {
+    if no_images() { Ok(()) } else { existing().map_or(Ok(()), |s| s.before_read(fd)) }
+}
+
+/// Memory, opened for the kernel; `None` when none of it is armed by faults.
+fn open(buf: *mut c_void, len: size_t) -> Option<Held> {
+    raw::hold(buf as usize..(buf as usize).saturating_add(len))
+}
+
+/// Opens what a vector of buffers names; `None` when none of them is armed by faults.
+///
+/// # Safety
+/// `iov` must point to `n` vectors, as the program promised the kernel.
+unsafe fn open_all(iov: *const iovec, n: c_int) -> Option<Vec<Held>> {
+    if !raw::signal::segv_is_ours() || iov.is_null() || !(0..=1024).contains(&n) {
+        return None;
+    }
+    // SAFETY: the caller's word.
+    let vectors = unsafe { core::slice::from_raw_parts(iov, n as usize) };
+    let held: Vec<Held> = vectors.iter().filter_map(|v| open(v.iov_base, v.iov_len)).collect();
+    if held.is_empty() { None } else { Some(held) }
+}
+
+/// Makes the call after [`ready`]: by `$real`, a cancellation point, or by a raw system call while memory is held.
+macro_rules! reading {
+    ($fd:expr, $held:expr, $raw:expr, $real:expr) => {{
+        if let Err(errno) = ready($fd) {
+            return count(Err(errno));
+        }
+        let held = $held;
+        if held.is_some() {
+            // SAFETY: the program's own request.
+            let done = unsafe { $raw };
+            drop(held);
+            return count(done);
+        }
+        // SAFETY: the program's own request.
+        unsafe { $real }
+    }};
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn read(fd: c_int, buf: *mut c_void, len: size_t) -> ssize_t {
+    let args = [fd as usize, buf as usize, len, 0, 0, 0];
+    reading!(fd, open(buf, len), raw::call(Sysno::read, args), real::read(fd, buf, len))
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __read_chk(fd: c_int, buf: *mut c_void, len: size_t, room: size_t) -> ssize_t {
+    checked(len, room);
+    // SAFETY: the program's own request.
+    unsafe { read(fd, buf, len) }
+}
+
+/// What fortified calls check: a buffer that is too small ends the process.
+fn checked(len: size_t, room: size_t) {
+    if len > room {
+        crate::settings::report("buffer overflow detected in a read; ending the program");
+        // SAFETY: ends the process.
+        unsafe { libc::abort() }
+    }
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pread(fd: c_int, buf: *mut c_void, len: size_t, off: off64_t) -> ssize_t {
+    // SAFETY: the same function.
+    unsafe { pread64(fd, buf, len, off) }
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pread64(fd: c_int, buf: *mut c_void, len: size_t, off: off64_t) -> ssize_t {
+    let args = [fd as usize, buf as usize, len, off as usize, 0, 0];
+    reading!(fd, open(buf, len), raw::call(Sysno::pread64, args), real::pread64(fd, buf, len, off))
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __pread_chk(
+    fd: c_int,
+    buf: *mut c_void,
+    len: size_t,
+    off: off64_t,
+    room: size_t,
+) -> ssize_t {
+    checked(len, room);
+    // SAFETY: the program's own request.
+    unsafe { pread64(fd, buf, len, off) }
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn __pread64_chk(
+    fd: c_int,
+    buf: *mut c_void,
+    len: size_t,
+    off: off64_t,
+    room: size_t,
+) -> ssize_t {
+    // SAFETY: the same function.
+    unsafe { __pread_chk(fd, buf, len, off, room) }
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn readv(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t {
+    let args = [fd as usize, iov as usize, n as usize, 0, 0, 0];
+    // SAFETY: the program's own vectors.
+    let held = unsafe { open_all(iov, n) };
+    reading!(fd, held, raw::call(Sysno::readv, args), real::readv(fd, iov, n))
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn preadv(fd: c_int, iov: *const iovec, n: c_int, off: off64_t) -> ssize_t {
+    // SAFETY: the same function.
+    unsafe { preadv64(fd, iov, n, off) }
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn preadv64(fd: c_int, iov: *const iovec, n: c_int, off: off64_t) -> ssize_t {
+    let args = [fd as usize, iov as usize, n as usize, off as usize, 0, 0];
+    // SAFETY: the program's own vectors.
+    let held = unsafe { open_all(iov, n) };
+    reading!(fd, held, raw::call(Sysno::preadv, args), real::preadv64(fd, iov, n, off))
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn preadv2(
+    fd: c_int,
+    iov: *const iovec,
+    n: c_int,
+    off: off64_t,
+    flags: c_int,
+) -> ssize_t {
+    // SAFETY: the same function.
+    unsafe { preadv64v2(fd, iov, n, off, flags) }
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn preadv64v2(
+    fd: c_int,
+    iov: *const iovec,
+    n: c_int,
+    off: off64_t,
+    flags: c_int,
+) -> ssize_t {
+    let args = [fd as usize, iov as usize, n as usize, off as usize, 0, flags as usize];
+    // SAFETY: the program's own vectors.
+    let held = unsafe { open_all(iov, n) };
+    reading!(
+        fd,
+        held,
+        raw::call(Sysno::preadv2, args),
+        real::preadv64v2(fd, iov, n, off, flags)
+    )
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn recv(fd: c_int, buf: *mut c_void, len: size_t, flags: c_int) -> ssize_t {
+    let args = [fd as usize, buf as usize, len, flags as usize, 0, 0];
+    reading!(-1, open(buf, len), raw::call(Sysno::recvfrom, args), real::recv(fd, buf, len, flags))
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn recvfrom(
+    fd: c_int,
+    buf: *mut c_void,
+    len: size_t,
+    flags: c_int,
+    from: *mut sockaddr,
+    from_len: *mut socklen_t,
+) -> ssize_t {
+    let args = [fd as usize, buf as usize, len, flags as usize, from as usize, from_len as usize];
+    reading!(
+        -1,
+        open(buf, len),
+        raw::call(Sysno::recvfrom, args),
+        real::recvfrom(fd, buf, len, flags, from, from_len)
+    )
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> ssize_t {
+    let args = [fd as usize, msg as usize, flags as usize, 0, 0, 0];
+    // SAFETY: the program gave the kernel a message header; a null one is left to the kernel.
+    let held = unsafe { msg.as_ref().and_then(|m| open_all(m.msg_iov, m.msg_iovlen as c_int)) };
+    reading!(-1, held, raw::call(Sysno::recvmsg, args), real::recvmsg(fd, msg, flags))
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn getrandom(buf: *mut c_void, len: size_t, flags: c_uint) -> ssize_t {
+    let args = [buf as usize, len, flags as usize, 0, 0, 0];
+    reading!(-1, open(buf, len), raw::call(Sysno::getrandom, args), real::getrandom(buf, len, flags))
+}
+
+/// A large `fread` reads straight into the program's memory, inside libc.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn fread(buf: *mut c_void, size: size_t, n: size_t, file: *mut libc::FILE) -> size_t {
+    if !no_images() {
+        // SAFETY: the program's own stream. An error shows in the read itself.
+        let _ = ready(unsafe { libc::fileno(file) });
+    }
+    let held = open(buf, size.saturating_mul(n));
+    // SAFETY: the program's own request.
+    let done = unsafe { real::fread(buf, size, n, file) };
+    drop(held);
+    done
+}

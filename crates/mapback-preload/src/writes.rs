@@ -1,0 +1,211 @@
+//! Calls that change a file's bytes: if it has an image, image and file must stay one (L2).
+
+use crate::errno::count;
+use crate::next::next;
+use crate::{existing, no_images};
+use libc::{c_int, c_uint, c_void, iovec, off64_t, size_t, ssize_t};
+use mapback::Errno;
+use mapback::posix::Change;
+use mapback::raw::{self, Sysno};
+use rustix::fd::BorrowedFd;
+use rustix::fs::{OFlags, SeekFrom};
+
+next! {
+    fn write(fd: c_int, buf: *const c_void, len: size_t) -> ssize_t;
+    fn pwrite64(fd: c_int, buf: *const c_void, len: size_t, off: off64_t) -> ssize_t;
+    fn writev(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t;
+    fn pwritev64(fd: c_int, iov: *const iovec, n: c_int, off: off64_t) -> ssize_t;
+    fn pwritev64v2(fd: c_int, iov: *const iovec, n: c_int, off: off64_t, flags: c_int) -> ssize_t;
+    fn sendfile64(out: c_int, from: c_int, off: *mut off64_t, len: size_t) -> ssize_t;
+    fn copy_file_range(from: c_int, from_off: *mut off64_t, to: c_int, to_off: *mut off64_t, len: size_t,
+        flags: c_uint) -> ssize_t;
+    fn splice(from: c_int, from_off: *mut off64_t, to: c_int, to_off: *mut off64_t, len: size_t,
+        flags: c_uint) -> ssize_t;
+}
+
+/// Makes a call that writes to `fd` at `off`, or at the file offset; `None`: no image is concerned.
+fn write_through(fd: c_int, off: Option<i64>, nr: Sysno, args: [usize; 6]) -> Option<ssize_t> {
+    if no_images() {
+        return None;
+    }
+    let space = existing().filter(|s| s.has_image(fd))?;
+    let done = space.changing(fd, || {
+        // SAFETY: the program's own request.
+        let done = unsafe { raw::call(nr, args) };
+        let change = done.map_or(Change::Nothing, |n| wrote(fd, off, n as u64));
+        (done, change)
+    });
+    Some(count(done.and_then(|done| done)))
+}
+
+/// Where `n` bytes have just gone.
+fn wrote(fd: c_int, off: Option<i64>, n: u64) -> Change {
+    // SAFETY: open: the call on it has just succeeded.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    let appends = rustix::fs::fcntl_getfl(fd).is_ok_and(|f| f.contains(OFlags::APPEND));
+    let end = match off {
+        _ if appends => rustix::fs::fstat(fd).map(|st| st.st_size as u64),
+        Some(off) => Ok(off as u64 + n),
+        None => rustix::fs::seek(fd, SeekFrom::Current(0)),
+    };
+    end.map_or(Change::All, |end| Change::Wrote(end.saturating_sub(n)..end))
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn write(fd: c_int, buf: *const c_void, len: size_t) -> ssize_t {
+    let args = [fd as usize, buf as usize, len, 0, 0, 0];
+    // SAFETY: the program's own request.
+    write_through(fd, None, Sysno::write, args).unwrap_or_else(|| unsafe { real::write(fd, buf, len) })
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pwrite(fd: c_int, buf: *const c_void, len: size_t, off: off64_t) -> ssize_t {
+    // SAFETY: the same function.
+    unsafe { pwrite64(fd, buf, len, off) }
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pwrite64(fd: c_int, buf: *const c_void, len: size_t, off: off64_t) -> ssize_t {
+    let args = [fd as usize, buf as usize, len, off as usize, 0, 0];
+    write_through(fd, Some(off), Sysno::pwrite64, args)
+        // SAFETY: the program's own request.
+        .unwrap_or_else(|| unsafe { real::pwrite64(fd, buf, len, off) })
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn writev(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t {
+    let args = [fd as usize, iov as usize, n as usize, 0, 0, 0];
+    // SAFETY: the program's own request.
+    write_through(fd, None, Sysno::writev, args).unwrap_or_else(|| unsafe { real::writev(fd, iov, n) })
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pwritev(fd: c_int, iov: *const iovec, n: c_int, off: off64_t) -> ssize_t {
+    // SAFETY: the same function.
+    unsafe { pwritev64(fd, iov, n, off) }
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pwritev64(fd: c_int, iov: *const iovec, n: c_int, off: off64_t) -> ssize_t {
+    let args = [fd as usize, iov as usize, n as usize, off as usize, 0, 0];
+    write_through(fd, Some(off), Sysno::pwritev, args)
+        // SAFETY: the program's own request.
+        .unwrap_or_else(|| unsafe { real::pwritev64(fd, iov, n, off) })
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pwritev2(
+    fd: c_int,
+    iov: *const iovec,
+    n: c_int,
+    off: off64_t,
+    flags: c_int,
+) -> ssize_t {
+    // SAFETY: the same function.
+    unsafe { pwritev64v2(fd, iov, n, off, flags) }
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn pwritev64v2(
+    fd: c_int,
+    iov: *const iovec,
+    n: c_int,
+    off: off64_t,
+    flags: c_int,
+) -> ssize_t {
+    let args = [fd as usize, iov as usize, n as usize, off as usize, 0, flags as usize];
+    let at = if off == -1 { None } else { Some(off) };
+    write_through(fd, at, Sysno::pwritev2, args)
+        // SAFETY: the program's own request.
+        .unwrap_or_else(|| unsafe { real::pwritev64v2(fd, iov, n, off, flags) })
+}
+
+/// Makes a call that copies from one descriptor to another.
+fn copy_through(from: c_int, to: c_int, call: impl Fn() -> ssize_t) -> ssize_t {
+    if no_images() {
+        return call();
+    }
+    let Some(space) = existing() else { return call() };
+    if let Err(errno) = space.before_read(from) {
+        return count(Err(errno));
+    }
+    if !space.has_image(to) {
+        return call();
+    }
+    let done = space.changing(to, || {
+        let done = call();
+        let failed = (done < 0).then(last_error);
+        ((done, failed), if done > 0 { Change::All } else { Change::Nothing })
+    });
+    match done {
+        Ok((_, Some(errno))) | Err(errno) => count(Err(errno)),
+        Ok((done, None)) => done,
+    }
+}
+
+fn last_error() -> Errno {
+    // SAFETY: libc's own cell for this thread.
+    Errno::from_raw_os_error(unsafe { *libc::__errno_location() })
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sendfile(out: c_int, from: c_int, off: *mut off64_t, len: size_t) -> ssize_t {
+    // SAFETY: the same function.
+    unsafe { sendfile64(out, from, off, len) }
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn sendfile64(out: c_int, from: c_int, off: *mut off64_t, len: size_t) -> ssize_t {
+    // SAFETY: the program's own request.
+    copy_through(from, out, || unsafe { real::sendfile64(out, from, off, len) })
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn copy_file_range(
+    from: c_int,
+    from_off: *mut off64_t,
+    to: c_int,
+    to_off: *mut off64_t,
+    len: size_t,
+    flags: c_uint,
+) -> ssize_t {
+    // SAFETY: the program's own request.
+    copy_through(from, to, || unsafe { real::copy_file_range(from, from_off, to, to_off, len, flags) })
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn splice(
+    from: c_int,
+    from_off: *mut off64_t,
+    to: c_int,
+    to_off: *mut off64_t,
+    len: size_t,
+    flags: c_uint,
+) -> ssize_t {
+    // SAFETY: the program's own request.
+    copy_through(from, to, || unsafe { real::splice(from, from_off, to, to_off, len, flags) })
+}

@@ -1,0 +1,193 @@
+//! Images: the content of one file in memory, whoever maps it.
+//!
+//! The memory is a shared-memory object sized to the *exact* end of the file, so that the kernel itself supplies
+//! the zero tail of the last page, refuses what lies past the end, and follows a truncation in every map at
+//! once. The library looks at it through a window of its own, which no tracker watches.
+
+mod load;
+mod marks;
+mod write_back;
+
+use crate::page;
+use crate::stats::Counters;
+use crate::store::{FileStore, Store};
+use crate::sync::Mutex;
+use crate::sys::Errno;
+use crate::sys::os::{self, file::FileId, mem, shm::Shm};
+use crate::track::Pristine;
+use core::ops::Range;
+use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use marks::Marks;
+use rustix::fd::BorrowedFd;
+use std::path::PathBuf;
+
+/// One file's content in memory.
+///
+/// Locks are taken in this order: the space's, then an image's `io`.
+pub(crate) struct Image {
+    /// Which file this is.
+    pub(crate) id: FileId,
+    /// Its name when it was first mapped, for messages.
+    pub(crate) name: PathBuf,
+    pub(crate) shm: Shm,
+    pub(crate) counters: Counters,
+    /// Bytes mapped in this address space; changed under the space's lock.
+    pub(crate) mapped: AtomicUsize,
+    /// Calls under way that need the image though nothing is mapped; changed under the space's lock.
+    pub(crate) pins: AtomicUsize,
+    len: AtomicU64,
+    io: Mutex<Io>,
+}
+
+/// What moves content between the memory and the store; whoever has it is the only one who does.
+struct Io {
+    loaded: bool,
+    window: Window,
+    marks: Marks,
+    reader: FileStore,
+    writer: Option<FileStore>,
+    pristine: Option<Pristine>,
+}
+
+/// The library's own view of the memory, from its beginning.
+#[derive(Debug, Default)]
+struct Window {
+    addr: usize,
+    len: usize,
+}
+
+impl Window {
+    /// Makes the window show at least `len` bytes.
+    fn cover(&mut self, shm: &Shm, len: u64) -> Result<(), Errno> {
+        let len = usize::try_from(len).map_err(|_| Errno::NOMEM)?;
+        if len <= self.len {
+            return Ok(());
+        }
+        let room = page::ceil(len.saturating_add(len / 2), os::page_size()).ok_or(Errno::NOMEM)?;
+        let addr = shm.window(room)?;
+        drop(core::mem::replace(self, Window { addr, len: room }));
+        Ok(())
+    }
+
+    /// The address of byte `off`, which must be inside.
+    fn at(&self, off: u64) -> *mut u8 {
+        debug_assert!(off <= self.len as u64);
+        (self.addr + off as usize) as *mut u8
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        if self.len > 0 {
+            // SAFETY: mapped by `cover`, and addresses of it live only as long as the `io` lock is held.
+            let _ = unsafe { mem::munmap(self.addr, self.len) };
+        }
+    }
+}
+
+impl Io {
+    /// The handle to use for what does not write.
+    fn any(&self) -> &FileStore {
+        self.writer.as_ref().unwrap_or(&self.reader)
+    }
+}
+
+impl Image {
+    /// An image of the file behind `fd`, not yet loaded.
+    ///
+    /// # Errors
+    /// `EMFILE`, `ENOMEM` and the like.
+    pub(crate) fn new(
+        id: FileId,
+        fd: BorrowedFd<'_>,
+        writable: bool,
+        compare: bool,
+    ) -> Result<Image, Errno> {
+        let reader = FileStore::open(fd, false)?;
+        let writer = if writable { Some(FileStore::open(fd, true)?) } else { None };
+        let io = Io {
+            loaded: false,
+            window: Window::default(),
+            marks: Marks::default(),
+            reader,
+            writer,
+            pristine: compare.then(Pristine::default),
+        };
+        Ok(Image {
+            id,
+            name: os::file::name(fd),
+            shm: Shm::new()?,
+            counters: Counters::default(),
+            mapped: AtomicUsize::new(0),
+            pins: AtomicUsize::new(0),
+            len: AtomicU64::new(0),
+            io: Mutex::new(io),
+        })
+    }
+
+    /// Takes over the access of a descriptor, if it may write and the image could not.
+    pub(crate) fn adopt(&self, fd: BorrowedFd<'_>, writable: bool) -> Result<(), Errno> {
+        let mut io = self.io.lock();
+        if writable && io.writer.is_none() {
+            io.writer = Some(FileStore::open(fd, true)?);
+        }
+        Ok(())
+    }
+
+    /// The length in bytes: the exact end of the file, as it was when last looked at.
+    pub(crate) fn len(&self) -> u64 {
+        self.len.load(Ordering::Acquire)
+    }
+
+    /// The length of the file in its store, now.
+    pub(crate) fn store_len(&self) -> Result<u64, Errno> {
+        self.io.lock().any().len()
+    }
+
+    /// Notes pages as changed; `bytes` are file offsets.
+    pub(crate) fn mark(&self, bytes: Range<u64>) {
+        let end = bytes.end.min(page::ceil64(self.len(), os::page_size()));
+        let pages = to_pages(&(bytes.start..end.max(bytes.start)));
+        let new = self.io.lock().marks.set(pages);
+        crate::stats::add(&self.counters.pages_changed, new as u64);
+    }
+
+    /// Whether everything has been written back.
+    pub(crate) fn is_clean(&self) -> bool {
+        self.io.lock().marks.is_empty()
+    }
+
+    /// Returns when all that was written back is on the storage.
+    ///
+    /// # Errors
+    /// Those of `fdatasync`.
+    pub(crate) fn sync(&self) -> Result<(), Errno> {
+        self.io.lock().any().sync()
+    }
+
+    /// Takes the image's lock over a fork, so that no other thread's work is cut in two in the child.
+    pub(crate) fn lock_for_fork(&self) {
+        core::mem::forget(self.io.lock());
+    }
+
+    /// Ends [`Image::lock_for_fork`], on each side of the fork.
+    ///
+    /// # Safety
+    /// This thread, or the one that it was forked from, must have called `lock_for_fork`.
+    pub(crate) unsafe fn unlock_after_fork(&self) {
+        // SAFETY: the caller vouches that the lock is held and its guard forgotten.
+        unsafe { self.io.force_unlock() };
+    }
+}
+
+/// Whole pages around a range of bytes.
+fn to_pages(bytes: &Range<u64>) -> Range<usize> {
+    let page = os::page_size() as u64;
+    (bytes.start / page) as usize..bytes.end.div_ceil(page) as usize
+}
+
+impl core::fmt::Debug for Image {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Image").field("name", &self.name).field("len", &self.len()).finish_non_exhaustive()
+    }
+}

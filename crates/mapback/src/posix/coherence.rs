@@ -1,0 +1,121 @@
+//! Keeping a file's image and the file as one, when the program uses the file by other calls (L2, L3, L6).
+//!
+//! The interposer calls these around the program's own call. Each holds the space's lock over the kernel's call,
+//! so that no write-back can put older bytes over newer ones. They are reached only when some file has an image.
+
+use super::{Space, both};
+use crate::image::Image;
+use crate::page;
+use crate::sys::Errno;
+use crate::sys::os::{self, fd, file};
+use core::ops::Range;
+use std::sync::Arc;
+
+/// What a call did to the bytes of a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// It wrote these bytes.
+    Wrote(Range<u64>),
+    /// It changed the length, or anything else.
+    All,
+    /// Nothing.
+    Nothing,
+}
+
+impl Space {
+    /// The image of an open file.
+    fn image_of(&self, number: i32) -> Option<Arc<Image>> {
+        if !self.has_images() {
+            return None;
+        }
+        let facts = file::facts(fd::borrow(number).ok()?).ok()?;
+        if !facts.regular {
+            return None;
+        }
+        self.enter().images.get(&(facts.dev, facts.ino)).cloned()
+    }
+
+    /// Before the program reads the file behind a descriptor: writes the changes back, so that the file has them.
+    ///
+    /// # Errors
+    /// Those of the write-back.
+    pub fn before_read(&self, number: i32) -> Result<(), Errno> {
+        self.image_of(number).map_or(Ok(()), |image| self.write_back(&image))
+    }
+
+    fn write_back(&self, image: &Arc<Image>) -> Result<(), Errno> {
+        self.enter().collect(image, &(0..image.len()));
+        let _blocked = os::signal::Blocked::new();
+        image.write_back(0..image.len()).map_err(|e| e.errno)
+    }
+
+    /// Before `fsync` and its like.
+    ///
+    /// # Errors
+    /// Those of the write-back.
+    pub fn before_sync(&self, number: i32) -> Result<(), Errno> {
+        self.before_read(number)
+    }
+
+    /// Whether a call on this descriptor has to go through [`Space::changing`].
+    pub fn has_image(&self, number: i32) -> bool {
+        self.image_of(number).is_some()
+    }
+
+    /// Runs a call of the program's that changes the file behind a descriptor, and takes the change over into the
+    /// image. The call's own result says what it changed.
+    ///
+    /// # Errors
+    /// Those of the write-back that has to come before; those of `call` are its own matter.
+    pub fn changing<T>(&self, number: i32, call: impl FnOnce() -> (T, Change)) -> Result<T, Errno> {
+        let Some(image) = self.image_of(number) else { return Ok(call().0) };
+        let mut state = self.enter();
+        state.collect(&image, &(0..image.len()));
+        image.write_back(0..image.len()).map_err(|e| e.errno)?;
+        let (value, change) = call();
+        let len = image.store_len()?;
+        let old = image.len();
+        if len != old {
+            state.resize(&image, len)?;
+        }
+        match change {
+            Change::Nothing => {}
+            Change::Wrote(bytes) => image.take_over(bytes.start..bytes.end.min(old))?,
+            Change::All => image.take_over(0..old.min(len))?,
+        }
+        Ok(value)
+    }
+
+    /// Follows a file that became longer or shorter by other means than this process's calls.
+    pub(super) fn follow(&self, image: &Arc<Image>) -> Result<(), Errno> {
+        let mut state = self.enter();
+        let len = image.store_len()?;
+        if len == image.len() { Ok(()) } else { state.resize(image, len) }
+    }
+
+    /// Takes over what others wrote into a range of the file, except where this process changed it (P24).
+    pub(super) fn refresh(&self, image: &Arc<Image>, bytes: &Range<u64>) -> Result<(), Errno> {
+        let followed = self.follow(image);
+        let mut state = self.enter();
+        state.collect(image, bytes);
+        image.write_back(bytes.clone()).map_err(|e| e.errno)?;
+        let page = os::page_size() as u64;
+        let bytes = bytes.start / page * page..page::ceil64(bytes.end.min(image.len()), page as usize);
+        let state = &mut *state;
+        let done = image.refresh(bytes.clone(), &mut |sink| {
+            for (range, map) in state.maps.of(image) {
+                let Some(kind) = map.tracker else { continue };
+                let part = super::state::State::backed(&map.showing(&range, &bytes, page as usize), &map);
+                let _ = state.trackers.collect(kind, &part, &mut |run| sink(map.bytes(&run)));
+            }
+        });
+        both(followed, done)
+    }
+
+    /// Punches a hole into the file and its image (`MADV_REMOVE`).
+    pub(super) fn punch(&self, image: &Arc<Image>, bytes: Range<u64>) -> Result<(), Errno> {
+        let mut state = self.enter();
+        state.collect(image, &bytes);
+        image.punch(bytes)
+    }
+}

@@ -1,0 +1,71 @@
+//! `fork`: the child has the same memory and none of the parent's threads, trackers or duties.
+
+use super::Space;
+use crate::sys::os::{self, signal::Blocked};
+use crate::track::{TrackerKind, fault};
+use core::sync::atomic::Ordering;
+
+impl Space {
+    /// Before a fork: writes everything back, so that neither side owes what both know of, and takes all locks, so
+    /// that no work of another thread is cut in two in the child.
+    pub fn before_fork(&self) {
+        self.flush_all();
+        let blocked = Blocked::new();
+        let mut state = self.enter();
+        for image in state.images.values() {
+            image.lock_for_fork();
+        }
+        state.over_fork = Some(blocked);
+        core::mem::forget(state);
+    }
+
+    /// After a fork, in the parent.
+    ///
+    /// # Safety
+    /// The same thread must have called [`Space::before_fork`] just before.
+    pub unsafe fn after_fork_in_parent(&self) {
+        // SAFETY: passed on.
+        unsafe { self.after_fork(false) }
+    }
+
+    /// After a fork, in the child: arms every shared map anew, since the kernel's tracking and other threads'
+    /// faults did not come along.
+    ///
+    /// # Safety
+    /// The thread that was forked must have called [`Space::before_fork`] just before.
+    pub unsafe fn after_fork_in_child(&self) {
+        // SAFETY: passed on.
+        unsafe { self.after_fork(true) }
+    }
+
+    unsafe fn after_fork(&self, child: bool) {
+        // SAFETY: `before_fork` took the lock on this thread and forgot the guard; it is held right now.
+        let state = unsafe { &mut *self.state.data_ptr() };
+        let blocked = state.over_fork.take();
+        for image in state.images.values() {
+            // SAFETY: `before_fork` locked each image that there is, and the table could not change since.
+            unsafe { image.unlock_after_fork() };
+        }
+        if child {
+            self.pid.store(os::pid(), Ordering::Relaxed);
+            state.trackers.forked();
+            state.reset_stats();
+            for (range, mut map) in state.maps.all() {
+                if map.no_fork {
+                    state.maps.remove(&range);
+                } else if let Some(kind) = map.tracker {
+                    if kind == TrackerKind::Fault {
+                        fault::forked(&range);
+                    }
+                    if state.arm(&range, &mut map).is_err() {
+                        map.tracker = Some(TrackerKind::Whole);
+                    }
+                    state.maps.insert(range, map);
+                }
+            }
+        }
+        // SAFETY: held, as above; the guard was forgotten.
+        unsafe { self.state.force_unlock() };
+        drop(blocked);
+    }
+}

@@ -1,0 +1,66 @@
+//! `mprotect`: what the program desires is kept per page, apart from what the tracker needs.
+
+use super::state::State;
+use super::table::Map;
+use super::{Space, span};
+use crate::sys::Errno;
+use crate::sys::os::mem;
+use core::ops::Range;
+
+/// The protections that the kernel knows on every processor.
+const KNOWN: i32 = 0x1 | 0x2 | 0x4 | 0x8;
+
+impl Space {
+    /// `mprotect`.
+    ///
+    /// # Safety
+    /// As `mprotect`: the program must bear the faults that it asks for.
+    ///
+    /// # Errors
+    /// Those of `mprotect`; as with the kernel's, parts before the one that failed are changed.
+    pub unsafe fn mprotect(&self, addr: usize, len: usize, prot: i32) -> Result<(), Errno> {
+        // SAFETY: the caller's own request.
+        let ask = |part: &Range<usize>| unsafe { mem::mprotect(part.start, part.len(), prot) };
+        let whole = span(addr, len).filter(|_| self.has_maps() && prot & !KNOWN == 0);
+        let Some(range) = whole else { return ask(&(addr..addr.wrapping_add(len))) };
+        let mut state = self.enter();
+        let mut parts: Vec<(Range<usize>, Option<Map>)> =
+            state.maps.overlapping(&range).into_iter().map(|(r, m)| (r, Some(m))).collect();
+        parts.extend(state.maps.gaps(&range).into_iter().map(|gap| (gap, None)));
+        parts.sort_by_key(|(part, _)| part.start);
+        for (part, map) in parts {
+            match map {
+                Some(map) => state.protect(part, map, prot)?,
+                None => ask(&part)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    /// Changes the desired protection of a part of one map.
+    fn protect(&mut self, range: Range<usize>, mut map: Map, prot: i32) -> Result<(), Errno> {
+        if prot & (mem::PROT_READ | mem::PROT_WRITE | mem::PROT_EXEC) & !map.allowed != 0 {
+            return Err(Errno::ACCESS);
+        }
+        let was = core::mem::replace(&mut map.prot, prot);
+        let backed = Self::backed(&range, &map);
+        match map.tracker {
+            Some(kind) => self.trackers.protect(kind, &backed, prot)?,
+            None if map.shared && prot & mem::PROT_WRITE != 0 => {
+                if let Err(errno) = self.arm(&range, &mut map) {
+                    // SAFETY: a part of a map of ours, back to what it was.
+                    let _ = unsafe { mem::protect(backed, was) };
+                    return Err(errno);
+                }
+            }
+            None => {}
+        }
+        let bare = if map.tracker.is_some() { backed.end.max(range.start)..range.end } else { range.clone() };
+        // SAFETY: a part of a map of ours that no tracker watches.
+        unsafe { mem::protect(bare, prot) }?;
+        self.maps.insert(range, map);
+        Ok(())
+    }
+}

@@ -1,0 +1,199 @@
+//! What the space's lock protects, and the steps that the calls are made of.
+
+use super::table::{Map, MapTable};
+use super::trackers::Trackers;
+use crate::image::Image;
+use crate::page;
+use crate::stats::FileStats;
+use crate::sys::Errno;
+use crate::sys::os::{self, mem, signal::Blocked};
+use crate::track::TrackerKind;
+use core::ops::Range;
+use core::sync::atomic::Ordering;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// A part of a map, as it was when an operation began.
+pub(super) type Part = (Range<usize>, Map);
+
+/// Maps, images and trackers.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) maps: MapTable,
+    /// By device and inode. An image holds its file open, so the pair cannot come to mean another file.
+    pub(super) images: BTreeMap<(u64, u64), Arc<Image>>,
+    pub(super) trackers: Trackers,
+    /// Signals stay blocked from before a fork until after it.
+    pub(super) over_fork: Option<Blocked>,
+    /// Counters of images that are gone.
+    finished: BTreeMap<PathBuf, FileStats>,
+    /// The tracker that a file's maps had last.
+    tracked_by: BTreeMap<PathBuf, TrackerKind>,
+}
+
+impl State {
+    pub(super) fn new(tracker: Option<TrackerKind>) -> State {
+        State {
+            maps: MapTable::default(),
+            images: BTreeMap::new(),
+            trackers: Trackers::new(tracker),
+            over_fork: None,
+            finished: BTreeMap::new(),
+            tracked_by: BTreeMap::new(),
+        }
+    }
+
+    /// The part of a map that is backed by the file, in whole pages: the part that trackers watch.
+    pub(super) fn backed(range: &Range<usize>, map: &Map) -> Range<usize> {
+        map.showing(range, &(0..map.image.len()), os::page_size())
+    }
+
+    /// Begins to track a part that is, or shall be, writable; sets its protection.
+    pub(super) fn arm(&mut self, range: &Range<usize>, map: &mut Map) -> Result<(), Errno> {
+        let kind = self.trackers.arm(&Self::backed(range, map), map.prot)?;
+        map.tracker = Some(kind);
+        self.tracked_by.insert(map.image.name.clone(), kind);
+        Ok(())
+    }
+
+    /// Makes every change of a file's range known to its image, through whichever map it was made.
+    pub(super) fn collect(&mut self, image: &Arc<Image>, bytes: &Range<u64>) {
+        for (range, map) in self.maps.of(image) {
+            self.collect_part(&map.showing(&range, bytes, os::page_size()), map);
+        }
+    }
+
+    fn collect_part(&mut self, range: &Range<usize>, mut map: Map) {
+        let Some(kind) = map.tracker else { return };
+        let part = Self::backed(range, &map);
+        if part.is_empty() {
+            return;
+        }
+        let image = map.image.clone();
+        let lost = self.trackers.collect(kind, &part, &mut |run| image.mark(map.bytes(&run))).is_err();
+        if lost {
+            // Tracking was lost: never lose, at worst write too much. Armed before it is marked and so read (I2).
+            let armed = self.trackers.arm(&part, map.prot);
+            image.mark(map.bytes(&part));
+            match armed {
+                Ok(kind) => map.tracker = Some(kind),
+                Err(_) => map.tracker = Some(TrackerKind::Whole),
+            }
+            self.maps.insert(part, map);
+        }
+    }
+
+    /// Makes parts inaccessible and collects their changes for the last time.
+    pub(super) fn retire(&mut self, parts: &[Part]) {
+        for (range, map) in parts {
+            let Some(kind) = map.tracker else { continue };
+            let part = Self::backed(range, map);
+            if part.is_empty() {
+                continue;
+            }
+            let mark = |run: Range<usize>| map.image.mark(map.bytes(&run));
+            if self.trackers.retire(kind, &part, &mut { mark }).is_err() {
+                mark(part);
+            }
+        }
+    }
+
+    /// Undoes [`State::retire`] when the operation that it was for did not happen.
+    pub(super) fn restore(&mut self, parts: &[Part]) {
+        for (range, map) in parts {
+            let mut map = map.clone();
+            if map.tracker.is_some() {
+                if self.arm(range, &mut map).is_err() {
+                    map.tracker = Some(TrackerKind::Whole);
+                }
+                self.maps.insert(range.clone(), map);
+            }
+        }
+    }
+
+    /// Enters a new part into the table and tracks it if it is a writable shared one. The kernel has mapped it
+    /// with the desired protection.
+    pub(super) fn enter_part(&mut self, range: Range<usize>, mut map: Map) -> Result<(), Errno> {
+        let armed = if map.shared && (map.prot & mem::PROT_WRITE != 0 || map.tracker.is_some()) {
+            self.arm(&range, &mut map)
+        } else {
+            Ok(())
+        };
+        if armed.is_ok() {
+            self.maps.insert(range, map);
+        }
+        armed
+    }
+
+    /// Follows the file to a new length, in memory and in all maps.
+    pub(super) fn resize(&mut self, image: &Arc<Image>, len: u64) -> Result<(), Errno> {
+        let page = os::page_size();
+        let (old, new) = (page::ceil64(image.len(), page), page::ceil64(len, page));
+        let affected: Vec<Part> = self
+            .maps
+            .of(image)
+            .into_iter()
+            .filter(|(_, map)| map.tracker.is_some())
+            .map(|(range, map)| (map.showing(&range, &(old.min(new)..old.max(new)), page), map))
+            .filter(|(range, _)| !range.is_empty())
+            .collect();
+        if new < old {
+            self.retire(&affected);
+            image.resize(len)?;
+            for (range, map) in affected {
+                // SAFETY: a part of a map of ours, from now on past the end of the file and so untracked.
+                unsafe { mem::protect(range, map.prot) }?;
+            }
+            return Ok(());
+        }
+        for (range, mut map) in affected {
+            // Trackers watch what is backed; it will be in a moment, and must be armed before it can be touched.
+            let kind = self.trackers.arm(&range, map.prot)?;
+            if map.tracker != Some(kind) {
+                map.tracker = Some(kind);
+                self.maps.insert(range, map);
+            }
+        }
+        image.resize(len)
+    }
+
+    /// Lets go of an image that nobody maps or uses any more, once all is written back.
+    pub(super) fn release(&mut self, image: Arc<Image>) {
+        let unused = image.mapped.load(Ordering::Relaxed) == 0 && image.pins.load(Ordering::Relaxed) == 0;
+        if !unused || !image.is_clean() {
+            return;
+        }
+        let key = (image.id.dev, image.id.ino);
+        if self.images.get(&key).is_some_and(|i| Arc::ptr_eq(i, &image)) {
+            self.images.remove(&key);
+            let stats = self.stats_of(&image);
+            self.finished.entry(image.name.clone()).or_insert_with(|| Self::named(&image)).add(&stats);
+        }
+    }
+
+    fn named(image: &Image) -> FileStats {
+        FileStats { path: image.name.clone(), ..FileStats::default() }
+    }
+
+    fn stats_of(&self, image: &Image) -> FileStats {
+        let tracker = self.tracked_by.get(&image.name).map_or(String::new(), ToString::to_string);
+        FileStats { path: image.name.clone(), tracker, ..image.counters.read() }
+    }
+
+    /// What was done for each file so far.
+    pub(super) fn stats(&self) -> Vec<FileStats> {
+        let mut all = self.finished.clone();
+        for image in self.images.values() {
+            let stats = self.stats_of(image);
+            all.entry(image.name.clone()).or_insert_with(|| Self::named(image)).add(&stats);
+        }
+        all.into_values().filter(|s| !s.is_empty()).collect()
+    }
+
+    /// Begins to count anew, in a forked child.
+    pub(super) fn reset_stats(&mut self) {
+        self.finished.clear();
+        self.images.values().for_each(|image| image.counters.reset());
+    }
+}

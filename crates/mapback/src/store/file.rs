@@ -1,0 +1,141 @@
+//! A local file as a store.
+
+use super::Store;
+use crate::sys::Errno;
+use crate::sys::os::fd::Private;
+use crate::sys::os::{file, locks};
+use crate::sys::os::signal::Blocked;
+use core::ops::Range;
+use core::sync::atomic::{AtomicUsize, Ordering};
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
+
+/// A file, through a handle of our own with the access that the program's descriptor had.
+#[derive(Debug)]
+pub(crate) struct FileStore {
+    /// `None` only while being dropped.
+    fd: Option<Private>,
+    dev: u64,
+    ino: u64,
+    /// The open file description is our own: its offset may be moved, and nobody else can set its flags.
+    own: bool,
+}
+
+/// Handles whose closing waits, because it would drop the program's record locks (L10).
+static PARKED: crate::sync::Mutex<Vec<FileStore>> = crate::sync::Mutex::new(Vec::new());
+
+/// How many are parked.
+static WAITING: AtomicUsize = AtomicUsize::new(0);
+
+impl FileStore {
+    /// A handle on the file behind `fd`.
+    ///
+    /// The file is opened anew if it can be: a mere duplicate would share the flags that the program may change
+    /// (`O_APPEND` makes a positioned write append, `O_DIRECT` asks for alignment) and the file offset.
+    ///
+    /// # Errors
+    /// `EBADF`, `EMFILE`; `EACCES` when the file cannot be opened anew and is served by FUSE with `O_APPEND`,
+    /// where a server may append whatever we ask.
+    pub(crate) fn open(fd: BorrowedFd<'_>, writable: bool) -> Result<FileStore, Errno> {
+        let facts = file::facts(fd)?;
+        let (fd, own) = match file::reopen(fd, writable) {
+            Ok(new) => (new, true),
+            Err(_) => (FileStore::duplicate(fd)?, false),
+        };
+        Ok(FileStore { fd: Some(fd), dev: facts.dev, ino: facts.ino, own })
+    }
+
+    fn duplicate(fd: BorrowedFd<'_>) -> Result<Private, Errno> {
+        const FUSE_MAGIC: u64 = 0x6573_5546;
+        let flags = file::flags(fd)?;
+        if flags.contains(OFlags::APPEND) && file::fs_magic(fd)? == FUSE_MAGIC {
+            return Err(Errno::ACCESS);
+        }
+        Private::duplicate(fd)
+    }
+
+    /// Makes a range of the file a hole.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` where the file system has none.
+    pub(crate) fn punch(&self, range: Range<u64>) -> Result<(), Errno> {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        rustix::fs::fallocate(self.fd(), flags, range.start, range.end - range.start)
+    }
+
+    fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_ref().expect("present until dropped").as_fd()
+    }
+
+    /// Closes the parked handles whose locks are gone. Cheap when nothing is parked.
+    pub(crate) fn close_parked() {
+        if WAITING.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let _blocked = Blocked::new();
+        let mut parked = PARKED.lock();
+        for store in core::mem::take(&mut *parked) {
+            if locks::held(store.dev, store.ino) {
+                parked.push(store);
+            } else {
+                store.close();
+            }
+        }
+        WAITING.store(parked.len(), Ordering::Relaxed);
+    }
+
+    fn close(mut self) {
+        drop(self.fd.take());
+    }
+}
+
+impl Drop for FileStore {
+    fn drop(&mut self) {
+        let Some(fd) = self.fd.take() else { return };
+        if locks::held(self.dev, self.ino) {
+            let parked = FileStore { fd: Some(fd), ..*self };
+            let _blocked = Blocked::new();
+            let mut all = PARKED.lock();
+            all.push(parked);
+            WAITING.store(all.len(), Ordering::Relaxed);
+        }
+    }
+}
+
+impl Store for FileStore {
+    fn len(&self) -> Result<u64, Errno> {
+        Ok(file::facts(self.fd())?.len)
+    }
+
+    unsafe fn read_at(&self, buf: *mut u8, len: usize, off: u64) -> Result<usize, Errno> {
+        // SAFETY: passed on.
+        unsafe { file::pread(self.fd(), buf, len, off) }
+    }
+
+    unsafe fn write_at(&self, buf: *const u8, len: usize, off: u64) -> Result<usize, Errno> {
+        // SAFETY: passed on.
+        unsafe { file::pwrite(self.fd(), buf, len, off, !self.own) }
+    }
+
+    fn sync(&self) -> Result<(), Errno> {
+        rustix::fs::fdatasync(self.fd())
+    }
+
+    fn data(&self, off: u64, end: u64) -> Option<Range<u64>> {
+        if off >= end {
+            return None;
+        }
+        if !self.own {
+            return Some(off..end);
+        }
+        match rustix::fs::seek(self.fd(), SeekFrom::Data(off)) {
+            Ok(data) if data >= end => None,
+            Ok(data) => {
+                let hole = rustix::fs::seek(self.fd(), SeekFrom::Hole(data)).unwrap_or(end);
+                Some(data..hole.clamp(data + 1, end))
+            }
+            Err(Errno::NXIO) => None,
+            Err(_) => Some(off..end),
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Files: what is asked of a descriptor, and positioned reads and writes from raw memory.
+
+use super::fd::Private;
+use super::raw::{Sysno, call};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags};
+use rustix::io::Errno;
+use std::ffi::CString;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+
+/// What tells one file from every other (I4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct FileId {
+    pub(crate) dev: u64,
+    pub(crate) ino: u64,
+    /// Birth time in nanoseconds, 0 where the file system has none: an inode number can be used again.
+    pub(crate) birth: i128,
+}
+
+/// What `fstat` tells, as far as it is needed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts {
+    pub(crate) dev: u64,
+    pub(crate) ino: u64,
+    pub(crate) len: u64,
+    pub(crate) regular: bool,
+}
+
+/// `fstat`.
+///
+/// # Errors
+/// `EBADF`.
+pub(crate) fn facts(fd: BorrowedFd<'_>) -> Result<Facts, Errno> {
+    let st = rustix::fs::fstat(fd)?;
+    let regular = FileType::from_raw_mode(st.st_mode) == FileType::RegularFile;
+    Ok(Facts { dev: st.st_dev, ino: st.st_ino, len: st.st_size as u64, regular })
+}
+
+/// The identity of an open file.
+///
+/// # Errors
+/// `EBADF`, and what the file system says.
+pub(crate) fn identity(fd: BorrowedFd<'_>) -> Result<FileId, Errno> {
+    let stat = facts(fd)?;
+    let sx = rustix::fs::statx(fd, c"", AtFlags::EMPTY_PATH, StatxFlags::BTIME);
+    let birth = match sx {
+        Ok(sx) if sx.stx_mask & StatxFlags::BTIME.bits() != 0 => {
+            i128::from(sx.stx_btime.tv_sec) * 1_000_000_000 + i128::from(sx.stx_btime.tv_nsec)
+        }
+        _ => 0,
+    };
+    Ok(FileId { dev: stat.dev, ino: stat.ino, birth })
+}
+
+/// The status flags of the open file description.
+///
+/// # Errors
+/// `EBADF`.
+pub(crate) fn flags(fd: BorrowedFd<'_>) -> Result<OFlags, Errno> {
+    rustix::fs::fcntl_getfl(fd)
+}
+
+/// The magic number of the file's file system.
+///
+/// # Errors
+/// Those of `fstatfs`.
+pub(crate) fn fs_magic(fd: BorrowedFd<'_>) -> Result<u64, Errno> {
+    Ok(rustix::fs::fstatfs(fd)?.f_type as u64)
+}
+
+/// Whether the file lies on a mount that forbids execution.
+pub(crate) fn is_noexec(fd: BorrowedFd<'_>) -> bool {
+    const ST_NOEXEC: u64 = 8;
+    rustix::fs::fstatvfs(fd).is_ok_and(|v| v.f_flag.bits() & ST_NOEXEC != 0)
+}
+
+/// The name under which the kernel knows the file now, for messages and for choosing by name.
+pub(crate) fn name(fd: BorrowedFd<'_>) -> PathBuf {
+    let link = rustix::fs::readlink(proc_path(fd), Vec::new());
+    link.map(|c| PathBuf::from(std::ffi::OsString::from_vec(c.into_bytes()))).unwrap_or_default()
+}
+
+fn proc_path(fd: BorrowedFd<'_>) -> CString {
+    CString::new(format!("/proc/self/fd/{}", fd.as_raw_fd())).expect("no zero byte in a number")
+}
+
+/// Opens the same file anew: a description of our own, whose flags and offset the program cannot change.
+///
+/// # Errors
+/// `EACCES`, `ENOENT` and the like, where the file could not be opened now.
+pub(crate) fn reopen(fd: BorrowedFd<'_>, writable: bool) -> Result<Private, Errno> {
+    let access = if writable { OFlags::RDWR } else { OFlags::RDONLY };
+    let flags = access | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+    let new = Private::new(rustix::fs::open(proc_path(fd), flags, Mode::empty())?);
+    let (was, is) = (facts(fd)?, facts(new.as_fd())?);
+    // A name like "/x (deleted)" may be somebody else's file on systems whose /proc links are plain text.
+    if (was.dev, was.ino) == (is.dev, is.ino) { Ok(new) } else { Err(Errno::NOENT) }
+}
+
+/// `pread` into raw memory; 0 at the end of the file.
+///
+/// # Safety
+/// `buf` must be writable for `len` bytes, or the kernel answers `EFAULT`; no reference may be held into it.
+///
+/// # Errors
+/// Those of `pread`.
+pub(crate) unsafe fn pread(fd: BorrowedFd<'_>, buf: *mut u8, len: usize, off: u64) -> Result<usize, Errno> {
+    loop {
+        let args = [fd.as_raw_fd() as usize, buf as usize, len, off as usize, 0, 0];
+        // SAFETY: the caller vouches for the buffer.
+        match unsafe { call(Sysno::pread64, args) } {
+            Err(Errno::INTR) => continue,
+            other => return other,
+        }
+    }
+}
+
+#[repr(C)]
+struct IoVec {
+    base: usize,
+    len: usize,
+}
+
+/// `pwritev2` from raw memory; `no_append` asks the kernel to obey the offset on an `O_APPEND` descriptor.
+///
+/// # Safety
+/// `buf` must be readable for `len` bytes, or the kernel answers `EFAULT`.
+///
+/// # Errors
+/// Those of `pwritev2`.
+pub(crate) unsafe fn pwrite(
+    fd: BorrowedFd<'_>,
+    buf: *const u8,
+    len: usize,
+    off: u64,
+    no_append: bool,
+) -> Result<usize, Errno> {
+    const RWF_NOAPPEND: usize = 0x20;
+    let fd = fd.as_raw_fd() as usize;
+    loop {
+        let done = if no_append {
+            let iov = IoVec { base: buf as usize, len };
+            let args = [fd, &raw const iov as usize, 1, off as usize, 0, RWF_NOAPPEND];
+            // SAFETY: the caller vouches for the buffer; `iov` lives through the call.
+            unsafe { call(Sysno::pwritev2, args) }
+        } else {
+            // SAFETY: the caller vouches for the buffer.
+            unsafe { call(Sysno::pwrite64, [fd, buf as usize, len, off as usize, 0, 0]) }
+        };
+        match done {
+            Err(Errno::INTR) => continue,
+            other => return other,
+        }
+    }
+}

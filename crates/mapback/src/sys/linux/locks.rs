@@ -1,0 +1,39 @@
+//! Record locks of this process, as `/proc/locks` tells them (L10).
+
+use rustix::fs::{Mode, OFlags};
+
+/// Whether this process holds a `fcntl` record lock on the file, which closing *any* descriptor of the file
+/// would drop. Where `/proc/locks` cannot be read the answer is yes, the careful one.
+pub(crate) fn held(dev: u64, ino: u64) -> bool {
+    let Some(text) = read_all() else { return true };
+    let pid = super::pid().to_string();
+    let wanted =
+        format!("{:02x}:{:02x}:{ino}", rustix::fs::major(dev), rustix::fs::minor(dev));
+    String::from_utf8_lossy(&text).lines().any(|line| {
+        let mut words = line.split_ascii_whitespace().skip(1).filter(|w| *w != "->");
+        words.next() == Some("POSIX") && {
+            let mut rest = words.skip(2);
+            rest.next() == Some(pid.as_str()) && rest.next() == Some(wanted.as_str())
+        }
+    })
+}
+
+fn read_all() -> Option<Vec<u8>> {
+    let fd = rustix::fs::open(c"/proc/locks", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let fd = super::fd::Private::new(fd);
+    let mut text = vec![0u8; 16 * 1024];
+    let mut used = 0;
+    loop {
+        match rustix::io::read(&fd, &mut text[used..]) {
+            Ok(0) => break,
+            Ok(n) => used += n,
+            Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return None,
+        }
+        if used == text.len() {
+            text.resize(used * 2, 0);
+        }
+    }
+    text.truncate(used);
+    Some(text)
+}

@@ -1,0 +1,138 @@
+//! `PAGEMAP_SCAN` (Linux 6.7): which pages were written, and write-protect them again in the same step.
+
+use super::fd::Private;
+use super::raw::{Sysno, call};
+use core::ops::Range;
+use rustix::fd::{AsFd, AsRawFd};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+const PAGE_IS_WRITTEN: u64 = 1 << 1;
+const PM_SCAN_WP_MATCHING: u64 = 1 << 0;
+const PM_SCAN_CHECK_WPASYNC: u64 = 1 << 1;
+/// `_IOWR('f', 16, struct pm_scan_arg)`.
+const PAGEMAP_SCAN: usize = (3 << 30) | (size_of::<ScanArg>() << 16) | ((b'f' as usize) << 8) | 16;
+/// Regions that one call can report.
+const REGIONS: usize = 256;
+
+#[repr(C)]
+#[derive(Default)]
+struct ScanArg {
+    size: u64,
+    flags: u64,
+    start: u64,
+    end: u64,
+    walk_end: u64,
+    vec: u64,
+    vec_len: u64,
+    max_pages: u64,
+    category_inverted: u64,
+    category_mask: u64,
+    category_anyof_mask: u64,
+    return_mask: u64,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct Region {
+    start: u64,
+    end: u64,
+    categories: u64,
+}
+
+/// This process's page map. It belongs to the address space that opened it: a forked child needs its own.
+#[derive(Debug)]
+pub(crate) struct Pagemap {
+    fd: Private,
+}
+
+impl Pagemap {
+    /// Opens `/proc/self/pagemap`.
+    ///
+    /// # Errors
+    /// `ENOENT` where /proc is not mounted.
+    pub(crate) fn open() -> Result<Pagemap, Errno> {
+        let fd = rustix::fs::open(c"/proc/self/pagemap", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        Ok(Pagemap { fd: Private::new(fd) })
+    }
+
+    /// Reports the written pages of `range` as runs of addresses and write-protects them again, page by page
+    /// in one step: a store either is reported now or will be the next time.
+    ///
+    /// # Errors
+    /// `EPERM` when a part of the range is not registered for asynchronous write protection, `ENOTTY` before
+    /// Linux 6.7. Runs reported before the error have been write-protected.
+    pub(crate) fn collect(
+        &self,
+        range: &Range<usize>,
+        sink: &mut dyn FnMut(Range<usize>),
+    ) -> Result<(), Errno> {
+        self.scan(range, PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC, sink)
+    }
+
+    /// Reports the written pages and leaves them as they are.
+    ///
+    /// # Errors
+    /// As [`Pagemap::collect`].
+    pub(crate) fn peek(
+        &self,
+        range: &Range<usize>,
+        sink: &mut dyn FnMut(Range<usize>),
+    ) -> Result<(), Errno> {
+        self.scan(range, PM_SCAN_CHECK_WPASYNC, sink)
+    }
+
+    fn scan(
+        &self,
+        range: &Range<usize>,
+        flags: u64,
+        sink: &mut dyn FnMut(Range<usize>),
+    ) -> Result<(), Errno> {
+        let mut regions = [Region::default(); REGIONS];
+        let mut at = range.start as u64;
+        let end = range.end as u64;
+        while at < end {
+            let mut arg = ScanArg {
+                size: size_of::<ScanArg>() as u64,
+                flags,
+                start: at,
+                end,
+                vec: regions.as_mut_ptr() as u64,
+                vec_len: REGIONS as u64,
+                category_mask: PAGE_IS_WRITTEN,
+                return_mask: PAGE_IS_WRITTEN,
+                ..ScanArg::default()
+            };
+            let fd = self.fd.as_fd().as_raw_fd() as usize;
+            // SAFETY: `arg` has the layout of pm_scan_arg, and `vec` holds `vec_len` regions.
+            let found = unsafe { call(Sysno::ioctl, [fd, PAGEMAP_SCAN, &raw mut arg as usize, 0, 0, 0]) };
+            let found = match found {
+                Ok(n) => n,
+                Err(Errno::INTR) => continue,
+                Err(e) => return Err(e),
+            };
+            for region in &regions[..found.min(REGIONS)] {
+                sink(region.start as usize..region.end as usize);
+            }
+            at = arg.walk_end.max(at);
+            if found == 0 && arg.walk_end < end && arg.walk_end == arg.start {
+                return Err(Errno::IO);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether this kernel has `PAGEMAP_SCAN`.
+///
+/// # Errors
+/// `ENOTTY` where it has not.
+pub(crate) fn probe() -> Result<(), Errno> {
+    let page = super::page_size();
+    let mapped = super::mem::anonymous(page)?;
+    let pagemap = Pagemap::open();
+    let seen = pagemap.and_then(|p| p.scan(&(mapped..mapped + page), 0, &mut |_| ()));
+    // SAFETY: mapped a few lines above, known to nobody else.
+    unsafe { super::mem::munmap(mapped, page) }?;
+    seen
+}

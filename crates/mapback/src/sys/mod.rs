@@ -1,0 +1,12 @@
+//! Every call to the operating system, and nearly all of the unsafe code.
+//!
+//! One folder per system; the rest of the library sees only what this file re-exports.
+
+#[cfg(target_os = "linux")]
+pub(crate) mod linux;
+#[cfg(target_os = "linux")]
+pub(crate) use linux as os;
+
+/// An error number of the operating system.
+#[cfg(target_os = "linux")]
+pub type Errno = rustix::io::Errno;

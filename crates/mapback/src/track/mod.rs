@@ -1,0 +1,125 @@
+//! Trackers: which pages of a map changed since it was last asked.
+//!
+//! A tracker sees address ranges, never a file. One contract ([`Tracker`]), one file for each, and one line
+//! in [`make`]. Each call is made under the owner's lock, so that a tracker needs none.
+
+mod everything;
+#[cfg(target_os = "linux")]
+pub(crate) mod fault;
+mod pristine;
+mod protocol;
+#[cfg(target_os = "linux")]
+mod wp_async;
+
+pub(crate) use pristine::Pristine;
+
+use crate::sys::Errno;
+use core::fmt;
+use core::ops::Range;
+use core::str::FromStr;
+
+/// The ways of knowing what to write back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum TrackerKind {
+    /// The kernel notes the page and re-arms it when asked (Linux 6.7 and later, no privilege, no signal).
+    WpAsync,
+    /// Pages start read-only; the handler of the fault notes the page and makes it writable.
+    Fault,
+    /// A pristine copy is kept; what differs from it is written, byte by byte.
+    Compare,
+    /// All that was ever writable is written.
+    Whole,
+}
+
+impl TrackerKind {
+    /// Every kind, the most economical first.
+    pub const ALL: [TrackerKind; 4] =
+        [TrackerKind::WpAsync, TrackerKind::Fault, TrackerKind::Compare, TrackerKind::Whole];
+
+    /// The name, as `MAPBACK_TRACKER` and the command line have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            TrackerKind::WpAsync => "wp-async",
+            TrackerKind::Fault => "fault",
+            TrackerKind::Compare => "compare",
+            TrackerKind::Whole => "whole",
+        }
+    }
+}
+
+impl fmt::Display for TrackerKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A name that is no tracker's.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("no tracker is called {0:?}: take one of wp-async, fault, compare, whole")]
+pub struct UnknownTracker(pub String);
+
+impl FromStr for TrackerKind {
+    type Err = UnknownTracker;
+
+    fn from_str(name: &str) -> Result<TrackerKind, UnknownTracker> {
+        TrackerKind::ALL.into_iter().find(|k| k.name() == name).ok_or_else(|| UnknownTracker(name.into()))
+    }
+}
+
+/// Receives runs of addresses.
+pub(crate) type Sink<'a> = &'a mut dyn FnMut(Range<usize>);
+
+/// The contract of all trackers. Ranges are whole pages of one shared map of ours.
+pub(crate) trait Tracker: Send {
+    /// Begins to track. Stores from before may or may not be noted. On success the memory lets through what
+    /// `desired` (`PROT_*`) allows; on error nothing is tracked and the protection is unspecified.
+    fn arm(&mut self, range: Range<usize>, desired: i32) -> Result<(), Errno>;
+
+    /// Reports each page that was stored to since it was last reported, or armed, and re-arms it in the same
+    /// step. Content read after the return includes every store that this call reports (I2).
+    ///
+    /// # Errors
+    /// Tracking was lost: the caller must count the whole range as changed, and arm anew.
+    fn collect(&mut self, range: Range<usize>, sink: Sink<'_>) -> Result<(), Errno>;
+
+    /// Changes the desired protection; what is noted stays noted.
+    fn protect(&mut self, range: Range<usize>, desired: i32) -> Result<(), Errno>;
+
+    /// Collects for the last time: makes the range inaccessible first, so that no store can come after.
+    fn retire(&mut self, range: Range<usize>, sink: Sink<'_>) -> Result<(), Errno>;
+
+    /// In a forked child: lets go of what belongs to the parent. Every range is armed anew afterwards.
+    fn forked(&mut self);
+
+    /// Whether `mprotect` of parts makes the kernel split what the program sees as one map.
+    fn splits(&self) -> bool {
+        false
+    }
+}
+
+/// Makes a tracker.
+///
+/// # Errors
+/// Why this system cannot have it.
+#[cfg(target_os = "linux")]
+pub(crate) fn make(kind: TrackerKind) -> Result<Box<dyn Tracker>, Errno> {
+    Ok(match kind {
+        TrackerKind::WpAsync => Box::new(wp_async::WpAsync::new()?),
+        TrackerKind::Fault => Box::new(fault::Fault::new()?),
+        TrackerKind::Compare | TrackerKind::Whole => Box::new(everything::Everything),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_back() {
+        for kind in TrackerKind::ALL {
+            assert_eq!(kind.name().parse::<TrackerKind>().unwrap(), kind);
+        }
+        let wrong = "soft-dirty".parse::<TrackerKind>().unwrap_err();
+        assert!(wrong.to_string().contains("soft-dirty"));
+    }
+}

@@ -1,0 +1,127 @@
+//! Running a program under `mapback run`, with evidence that mapback served its maps.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde::Deserialize;
+
+use crate::ctx::Ctx;
+use crate::run::{Cmd, Done, Log};
+
+/// The trackers that Linux has. See docs/design.md.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Tracker {
+    WpAsync,
+    Fault,
+    Compare,
+    Whole,
+}
+
+impl Tracker {
+    pub(crate) const ALL: [Self; 4] = [Self::WpAsync, Self::Fault, Self::Compare, Self::Whole];
+
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::WpAsync => "wp-async",
+            Self::Fault => "fault",
+            Self::Compare => "compare",
+            Self::Whole => "whole",
+        }
+    }
+
+    /// Why this kernel cannot serve the tracker, if it is too old for it.
+    pub(crate) fn missing_in_kernel(self) -> Option<String> {
+        let system = rustix::system::uname();
+        let release = system.release().to_string_lossy();
+        let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map_while(|n| n.parse::<u32>().ok());
+        let version = (numbers.next()?, numbers.next()?);
+        (self == Self::WpAsync && version < (6, 7))
+            .then(|| format!("wp-async needs Linux 6.7 or later; this is {release}"))
+    }
+}
+
+/// Which maps mapback takes over.
+#[derive(Clone, Copy)]
+pub(crate) enum Maps {
+    /// Those that the file system refuses.
+    Auto,
+    /// Those of every regular file on disk.
+    All,
+}
+
+impl Maps {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::All => "all",
+        }
+    }
+}
+
+/// A `mapback run` with its options.
+#[derive(Clone)]
+pub(crate) struct Mapback {
+    program: PathBuf,
+    maps: Maps,
+    tracker: Tracker,
+    stats: PathBuf,
+}
+
+/// The part that matters here of the line which each process under mapback leaves at its end.
+#[derive(Deserialize)]
+struct ProcessStats {
+    files: Vec<FileStats>,
+}
+
+#[derive(Deserialize)]
+struct FileStats {
+    tracker: String,
+    maps: u64,
+}
+
+impl Mapback {
+    /// `stats_dir` is a directory for the statistics file by which [`Self::run_ok`] knows that maps were served.
+    pub(crate) fn new(ctx: &Ctx, maps: Maps, tracker: Tracker, stats_dir: &Path) -> Self {
+        let program = std::env::var_os("XTASK_MAPBACK").map_or_else(|| ctx.program("mapback"), PathBuf::from);
+        let stats = stats_dir.join(format!("stats-{}-{}.json", maps.name(), tracker.name()));
+        Self { program, maps, tracker, stats }
+    }
+
+    /// `cmd` started by `mapback run`.
+    pub(crate) fn wrap(&self, cmd: Cmd) -> Cmd {
+        let options = ["run", "--maps", self.maps.name(), "--tracker", self.tracker.name(), "--"];
+        let wrapper = [self.program.clone().into_os_string()].into_iter().chain(options.map(OsString::from));
+        cmd.wrapped_by(wrapper).env("MAPBACK_STATS", &self.stats)
+    }
+
+    /// Runs `cmd` under mapback. Fails unless it exits with status 0 and mapback served at least one map with the
+    /// tracker asked for: a run that mapback left alone proves nothing.
+    pub(crate) fn run_ok(&self, cmd: Cmd, log: &Log) -> Result<(Done, u64)> {
+        if self.stats.exists() {
+            fs::remove_file(&self.stats)
+                .with_context(|| format!("cannot remove {}", self.stats.display()))?;
+        }
+        let done = self.wrap(cmd).run_ok(log)?;
+        Ok((done, self.maps_served()?))
+    }
+
+    fn maps_served(&self) -> Result<u64> {
+        let text = fs::read_to_string(&self.stats)
+            .with_context(|| format!("mapback left no statistics in {}", self.stats.display()))?;
+        let mut maps = 0;
+        for line in text.lines() {
+            let process: ProcessStats = serde_json::from_str(line)
+                .with_context(|| format!("bad line in {}: {line}", self.stats.display()))?;
+            for file in process.files {
+                if file.tracker != self.tracker.name() {
+                    bail!("asked for the tracker {}, but {} was used", self.tracker.name(), file.tracker);
+                }
+                maps += file.maps;
+            }
+        }
+        ensure!(maps > 0, "mapback served no map: the run proves nothing ({})", self.stats.display());
+        Ok(maps)
+    }
+}

@@ -1,0 +1,70 @@
+//! The stages of `cargo xtask test`. A new one is a file here and a line in [`STAGES`].
+
+mod ac_func_mmap;
+pub(crate) mod conformance;
+mod cpython;
+mod fsx;
+mod unit;
+
+use anyhow::Result;
+
+use crate::ctx::Ctx;
+use crate::install::Need;
+use crate::mapback::Tracker;
+use crate::report::Report;
+
+/// A part of the tests that can be chosen by name.
+pub(crate) struct Stage {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) needs: &'static [Need],
+    pub(crate) run: fn(&Ctx, &mut Report) -> Result<()>,
+}
+
+const fn stage(
+    name: &'static str,
+    about: &'static str,
+    needs: &'static [Need],
+    run: fn(&Ctx, &mut Report) -> Result<()>,
+) -> Stage {
+    Stage { name, about, needs, run }
+}
+
+const MOUNTS: [Need; 3] = [Need::Programs, Need::FUSE, Need::BINDFS];
+const AUTOCONF: [Need; 6] = [Need::Programs, Need::FUSE, Need::BINDFS, Need::AUTOCONF, Need::CC, Need::LIBC];
+const CPYTHON: [Need; 4] = [Need::Programs, Need::FUSE, Need::PYTHON, Need::PYTHON_TESTS];
+const FSX: [Need; 3] = [Need::Programs, Need::FUSE, Need::Fsx];
+
+/// All stages, in the order in which they are run: the quick and basic ones first.
+pub(crate) const STAGES: &[Stage] = &[
+    stage("unit", "the workspace's own tests", &[Need::FUSE], unit::tests),
+    stage("loom", "models of collect-and-re-arm against concurrent stores", &[], unit::loom),
+    stage("conformance-native", "the clauses against the kernel's own mmap", &[], conformance::native),
+    stage(
+        "conformance",
+        "the clauses under mapback, on disk and on direct_io",
+        &MOUNTS,
+        conformance::clauses,
+    ),
+    stage(
+        "model",
+        "random calls under mapback against the kernel's mmap",
+        &[Need::Programs],
+        conformance::model,
+    ),
+    stage("ac-func-mmap", "Autoconf's own program, natively and under mapback", &AUTOCONF, ac_func_mmap::run),
+    stage("cpython", "CPython's own test_mmap, natively and under mapback", &CPYTHON, cpython::run),
+    stage("fsx", "random operations on a file, checked by fsx, under mapback", &FSX, fsx::run),
+];
+
+/// The trackers to test. Those that this kernel cannot serve are reported as skipped.
+fn trackers(ctx: &Ctx, report: &mut Report) -> Vec<Tracker> {
+    let mut usable = Vec::new();
+    for (tracker, missing) in &ctx.trackers {
+        match missing {
+            None => usable.push(*tracker),
+            Some(why) => report.skip(tracker.name(), why),
+        }
+    }
+    usable
+}

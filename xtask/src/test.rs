@@ -1,0 +1,90 @@
+//! `cargo xtask test`: prepares what the chosen stages need, runs them, and prints the table.
+
+use anyhow::{Result, bail};
+
+use crate::ctx::Ctx;
+use crate::install::Need;
+use crate::mapback::Tracker;
+use crate::report::{Report, Row};
+use crate::stages::{STAGES, Stage};
+use crate::{cargo, install, report, run};
+
+#[derive(clap::Args)]
+pub(crate) struct Options {
+    /// Run this stage only; may be given several times
+    #[arg(long, value_name = "STAGE")]
+    only: Vec<String>,
+    /// Test this tracker only; may be given several times
+    #[arg(long, value_enum)]
+    tracker: Vec<Tracker>,
+    /// Fewer cases and operations: a look before the whole thing
+    #[arg(long)]
+    quick: bool,
+    /// Name the stages
+    #[arg(long)]
+    list: bool,
+}
+
+pub(crate) fn main(options: &Options) -> Result<bool> {
+    if options.list {
+        for stage in STAGES {
+            println!("{:<20} {}", stage.name, stage.about);
+        }
+        return Ok(true);
+    }
+    let stages = chosen(&options.only)?;
+    let ctx = Ctx::new(options.quick, &options.tracker)?;
+    let needs = needs(&stages);
+    let mut rows = Vec::new();
+    if !needs.is_empty() {
+        rows.push(prepare(&ctx, &needs)?);
+    }
+    let ready = rows.iter().all(Row::is_ok);
+    for stage in stages.into_iter().filter(|_| ready) {
+        if run::is_interrupted() {
+            break;
+        }
+        let mut report = Report::new(&ctx, stage.name, stage.about)?;
+        let set_up = (stage.run)(&ctx, &mut report);
+        rows.push(report.finish(set_up));
+    }
+    let ok = report::table(&ctx, &rows) && !run::is_interrupted();
+    if ok {
+        ctx.clean();
+    }
+    Ok(ok)
+}
+
+fn chosen(only: &[String]) -> Result<Vec<&'static Stage>> {
+    if let Some(unknown) = only.iter().find(|name| !STAGES.iter().any(|stage| stage.name == name.as_str())) {
+        let names: Vec<_> = STAGES.iter().map(|stage| stage.name).collect();
+        bail!("there is no stage {unknown}; there are {}", names.join(", "));
+    }
+    Ok(STAGES.iter().filter(|stage| only.is_empty() || only.iter().any(|name| name == stage.name)).collect())
+}
+
+/// What the stages need, each thing once.
+fn needs(stages: &[&Stage]) -> Vec<Need> {
+    let mut needs: Vec<Need> = Vec::new();
+    for need in stages.iter().flat_map(|stage| stage.needs) {
+        if !needs.contains(need) {
+            needs.push(*need);
+        }
+    }
+    needs
+}
+
+/// Gets ready what is needed; without it no stage is run.
+pub(crate) fn prepare(ctx: &Ctx, needs: &[Need]) -> Result<Row> {
+    let mut report = Report::new(ctx, "prepare", "installs and builds what the stages need")?;
+    if needs.iter().any(|need| matches!(need, Need::Package(..))) {
+        report.case("Debian packages", |log| install::packages(ctx, needs, log));
+    }
+    if needs.contains(&Need::Fsx) {
+        report.case("fsx from crates.io", |log| cargo::install_fsx(ctx, log));
+    }
+    if needs.contains(&Need::Programs) {
+        report.case("the workspace's programs", |log| cargo::build_programs(ctx, log));
+    }
+    Ok(report.finish(Ok(())))
+}
