@@ -137,7 +137,8 @@ def main():
             print(f"cannot mount a file system that refuses shared maps: {why}\nso mapback shall serve all maps")
             sys.stdout.flush()
             os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, "MAPBACK_MAPS": "all"})
-        with tempfile.TemporaryDirectory() as folder:
+        # Not in /tmp, which may be in memory: such files are left to the kernel.
+        with tempfile.TemporaryDirectory(dir=".") as folder:
             run(Path(folder), files)
 
 

@@ -2,6 +2,8 @@
 
 use std::arch::global_asm;
 
+/// Where a handler is to land.
+///
 /// Room for a `sigjmp_buf` of any architecture that is served.
 #[repr(C, align(16))]
 pub struct JumpBuffer([u64; 64]);
@@ -56,7 +58,10 @@ global_asm!(
 );
 
 /// Loads the byte at `addr`; `None` if a handler left by [`leave`].
-pub fn load(addr: usize, buffer: *mut JumpBuffer) -> Option<u8> {
+///
+/// # Safety
+/// The buffer is valid and used by no other call until this one has returned.
+pub unsafe fn load(addr: usize, buffer: *mut JumpBuffer) -> Option<u8> {
     // SAFETY: the assembly keeps the callee-saved registers in its frame, which lives until either return; between
     // sigsetjmp and the load there is no other frame, so a jump skips nothing but the handler's.
     u8::try_from(unsafe { mapback_load_or_jump(addr, buffer) }).ok()

@@ -148,6 +148,11 @@ pub fn under_mapback() -> bool {
     std::env::var("LD_PRELOAD").is_ok_and(|list| list.contains("mapback_preload"))
 }
 
+/// Whether mapback's `whole` tracker is in use, which does not know what has changed.
+pub fn tracked_as_whole() -> bool {
+    under_mapback() && std::env::var("MAPBACK_TRACKER").is_ok_and(|tracker| tracker == "whole")
+}
+
 /// Lets SIGALRM kill this process if it hangs.
 fn start_watchdog() {
     // SAFETY: alarm takes a number; nobody handles SIGALRM.

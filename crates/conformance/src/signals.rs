@@ -27,7 +27,10 @@ static MASK: AtomicU64 = AtomicU64::new(0);
 pub type Handler = extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void);
 
 /// Notes what a handler was given, for [`seen`]; async-signal-safe.
-pub fn note(signal: i32, info: *mut libc::siginfo_t) {
+///
+/// # Safety
+/// `info` is what the handler was given.
+pub unsafe fn note(signal: i32, info: *mut libc::siginfo_t) {
     let local = 0u8;
     STACK.store(&raw const local as usize, Ordering::Relaxed);
     MASK.store(blocked(), Ordering::Relaxed);

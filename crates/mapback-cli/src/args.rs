@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::builder::{FalseyValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
-use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
+use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum, ValueHint};
 use mapback::TrackerKind;
 
 const RUN_EXAMPLES: &str = "\
@@ -43,12 +43,13 @@ pub struct Args {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Run a program with its file maps served by mapback
-    #[command(after_help = RUN_EXAMPLES)]
+    #[command(after_help = RUN_EXAMPLES, override_usage = "mapback run [OPTIONS] [--] PROGRAM [ARGUMENTS]...")]
     Run(RunArgs),
     /// Tell what works here, and what mapback will do with a path or a program
     #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor {
         /// A file, a folder or a program
+        #[arg(value_hint = ValueHint::AnyPath)]
         target: Option<OsString>,
     },
     /// Print a completion script for a shell
@@ -100,11 +101,12 @@ pub struct RunArgs {
     pub stats: Option<StatsFormat>,
 
     /// Write the statistics to FILE instead
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub stats_file: Option<PathBuf>,
 
     /// The program and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM", num_args = 1..)]
+    #[arg(value_hint = ValueHint::CommandWithArguments)]
     pub command: Vec<OsString>,
 }
 

@@ -159,6 +159,12 @@ fn die_of(signal: i32) -> ExitCode {
     ExitCode::from(128 + (signal & 0x7f) as u8) // for a signal that does not kill us: what a shell would say
 }
 
+/// Has this process end quietly when the reader of its output has gone, which Rust's runtime prevents.
+pub fn end_with_the_pipe() {
+    // SAFETY: SIG_DFL is no handler that could run.
+    let _ = unsafe { nix::sys::signal::signal(Signal::SIGPIPE, SigHandler::SigDfl) };
+}
+
 /// Sends `signal` to this thread with its default action, unblocked meanwhile.
 fn raise_default(signal: i32) {
     let mut set: libc::sigset_t = *SigSet::empty().as_ref();
@@ -199,5 +205,26 @@ mod sigpipe {
 
     pub fn was_ignored() -> bool {
         IGNORED.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SI_USER: i32 = 0;
+    const SI_QUEUE: i32 = -1;
+
+    #[test]
+    fn the_terminals_signals_and_the_programs_own_are_not_passed_on() {
+        let child = Pid::from_raw(77).unwrap();
+        for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGTSTP, libc::SIGWINCH, libc::SIGTTOU] {
+            assert!(!is_for_program(signal, SI_KERNEL, 0, child), "{signal} from the terminal");
+            assert!(!is_for_program(signal, SI_USER, 77, child), "{signal} from the program");
+            assert!(is_for_program(signal, SI_USER, 78, child), "{signal} from another process");
+            assert!(is_for_program(signal, SI_QUEUE, 78, child), "{signal} from another process");
+        }
+        assert!(is_for_program(libc::SIGALRM, SI_KERNEL, 0, child));
+        assert!(is_for_program(libc::SIGTERM, SI_USER, 0, child), "from outside of this container");
     }
 }

@@ -92,19 +92,25 @@ pub fn look(program: &Path) -> Verdict {
     Verdict { program, unreachable }
 }
 
-/// The interpreter of a script. `/usr/bin/env NAME` stands for the NAME that it finds.
+/// The interpreter of a script.
 fn interpreter(script: &Path) -> Option<PathBuf> {
     let mut head = Vec::new();
     File::open(script).ok()?.take(256).read_to_end(&mut head).ok()?;
+    let (path, name) = first_line(&head)?;
+    Some(name.and_then(|name| lookup::find(name).ok()).unwrap_or_else(|| path.to_owned()))
+}
+
+/// What a `#!` line names: a path, and for `/usr/bin/env NAME` the NAME that is looked up in PATH.
+fn first_line(head: &[u8]) -> Option<(&Path, Option<&OsStr>)> {
     let line = head.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
     let mut words =
         line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).map(OsStr::from_bytes);
-    let path = PathBuf::from(words.next()?);
+    let path = Path::new(words.next()?);
     if path.file_name() != Some(OsStr::new("env")) {
-        return Some(path);
+        return Some((path, None));
     }
     let is_name = |word: &&OsStr| !word.as_bytes().starts_with(b"-") && !word.as_bytes().contains(&b'=');
-    Some(words.find(is_name).and_then(|name| lookup::find(name).ok()).unwrap_or(path))
+    Some((path, words.find(is_name)))
 }
 
 /// By what the program gains privileges that this process does not have.
@@ -115,18 +121,20 @@ fn privileged(program: &Path) -> Option<Unreachable> {
         return None;
     }
     let (user, group) = (rustix::process::getuid(), rustix::process::getgid());
-    let by = if meta.mode() & 0o4000 != 0 && meta.uid() != user.as_raw() {
-        "set-uid"
-    } else if meta.mode() & 0o2010 == 0o2010 && meta.gid() != group.as_raw() {
-        "set-gid"
-    } else if !user.is_root()
-        && rustix::fs::getxattr(program, "security.capability", &mut [0u8; 64][..]).is_ok()
-    {
-        "file capabilities"
-    } else {
-        return None;
-    };
-    Some(Unreachable::Privileged(by))
+    let has_capabilities =
+        || rustix::fs::getxattr(program, "security.capability", &mut [0u8; 64][..]).is_ok();
+    set_id(meta.mode(), (meta.uid(), meta.gid()), (user.as_raw(), group.as_raw()))
+        .or_else(|| (!user.is_root() && has_capabilities()).then_some("file capabilities"))
+        .map(Unreachable::Privileged)
+}
+
+/// Whether the mode changes who runs the program. Set-gid means something else without the group's execute bit.
+fn set_id(mode: u32, owner: (u32, u32), runner: (u32, u32)) -> Option<&'static str> {
+    match mode {
+        _ if mode & 0o4000 != 0 && owner.0 != runner.0 => Some("set-uid"),
+        _ if mode & 0o2010 == 0o2010 && owner.1 != runner.1 => Some("set-gid"),
+        _ => None,
+    }
 }
 
 /// What matters of an ELF file.
@@ -175,4 +183,46 @@ fn facts_of<H: FileHeader<Endian = Endianness>>(kind: FileKind, data: &ReadCache
         .is_ok_and(|sections| sections.section_by_name(endian, b".go.buildinfo").is_some());
     let kind = (kind, endian, header.e_machine(endian).0);
     Some(Facts { kind, linker: linker.map(<[u8]>::to_vec), is_go })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interpreters_are_read_off_the_first_line() {
+        let named = |head: &'static str| {
+            first_line(head.as_bytes())
+                .map(|(path, name)| (path.to_str().unwrap(), name.map(|name| name.to_str().unwrap())))
+        };
+        assert_eq!(named("#!/bin/sh\nexit"), Some(("/bin/sh", None)));
+        assert_eq!(named("#! /usr/bin/python3 -u"), Some(("/usr/bin/python3", None)));
+        assert_eq!(named("#!/usr/bin/env python3\n"), Some(("/usr/bin/env", Some("python3"))));
+        assert_eq!(named("#!/usr/bin/env -S A=1 perl -w\n"), Some(("/usr/bin/env", Some("perl"))));
+        assert_eq!((named("#!\n"), named("echo"), named("")), (None, None, None));
+    }
+
+    #[test]
+    fn set_id_counts_if_it_changes_who_runs() {
+        assert_eq!(set_id(0o104755, (0, 0), (1000, 1000)), Some("set-uid"));
+        assert_eq!(set_id(0o104755, (1000, 0), (1000, 1000)), None);
+        assert_eq!(set_id(0o102755, (0, 42), (0, 0)), Some("set-gid"));
+        assert_eq!(set_id(0o102745, (0, 42), (0, 0)), None, "mandatory locking, once");
+        assert_eq!(set_id(0o100755, (0, 0), (1000, 1000)), None);
+    }
+
+    #[test]
+    fn linkers_are_told_apart() {
+        for path in [
+            "/lib64/ld-linux-x86-64.so.2",
+            "/lib/ld-linux-aarch64.so.1",
+            "/lib/ld64.so.1",
+            "/nix/x/ld-linux.so.2",
+        ] {
+            assert!(is_gnu_linker(path), "{path}");
+        }
+        for path in ["/lib/ld-musl-x86_64.so.1", "/system/bin/linker64"] {
+            assert!(!is_gnu_linker(path), "{path}");
+        }
+    }
 }

@@ -1,12 +1,18 @@
 //! What went wrong before the program ran, and the exit status that tells so.
 
 use std::fmt;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// mapback's own failures, as with env(1) and timeout(1).
 pub const OWN: u8 = 125;
 const NOT_EXECUTABLE: u8 = 126;
 const NOT_FOUND: u8 = 127;
+
+/// Says something on stderr. That nobody can hear it is no reason to fail, as `eprintln!` would.
+pub fn say(message: impl fmt::Display) {
+    let _ = writeln!(io::stderr(), "mapback: {message}");
+}
 
 /// A message for the user and the exit status that goes with it.
 #[derive(Debug)]

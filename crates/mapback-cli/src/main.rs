@@ -26,6 +26,9 @@ fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { failure::OWN } else { 0 });
         }
     };
+    if !matches!(args.command, Command::Run(_)) {
+        child::end_with_the_pipe();
+    }
     let done = match args.command {
         Command::Run(options) => run::run(&options),
         Command::Completions { shell } => completions(shell),
@@ -33,7 +36,7 @@ fn main() -> ExitCode {
         Command::Man { command } => man(command.as_deref()),
     };
     done.unwrap_or_else(|failure| {
-        eprintln!("mapback: {failure}");
+        failure::say(&failure);
         failure.code()
     })
 }

@@ -12,7 +12,7 @@ use std::process::{Command, ExitCode};
 use crate::args::{self, RunArgs, StatsFormat};
 use crate::child::{self, Inherited};
 use crate::elf::{self, Unreachable};
-use crate::failure::Failure;
+use crate::failure::{Failure, say};
 use crate::stats::{self, Collector, Report, Subject};
 use crate::{globs, lookup, preload};
 
@@ -27,7 +27,7 @@ pub fn run(options: &RunArgs) -> Result<ExitCode, Failure> {
     let verdict = elf::look(&path);
     if let Some(why) = &verdict.unreachable {
         let program = verdict.program.display();
-        eprintln!("mapback: {program} {why}: it runs unserved ({})", why.advice());
+        say(format!("{program} {why}: it runs unserved ({})", why.advice()));
     }
     let library = preload::locate()?;
     let statistics = Statistics::new(options)?;
@@ -88,7 +88,7 @@ impl Statistics {
     /// Shows what was gathered. Failing at it does not change how the program ended.
     fn show(self, subject: &Subject<'_>) {
         let lines = self.collector.lines().unwrap_or_else(|e| {
-            eprintln!("mapback: cannot read the statistics ({}): {e}", self.collector.path().display());
+            say(format!("cannot read the statistics ({}): {e}", self.collector.path().display()));
             Vec::new()
         });
         let report = Report::new(&lines, subject);
@@ -97,11 +97,11 @@ impl Statistics {
             StatsFormat::Json => stats::json(&report),
         };
         match self.target {
-            None => anstream::eprint!("{text}"),
+            None => drop(anstream::stderr().write_all(text.as_bytes())),
             Some((path, mut file)) => {
                 let plain = anstream::adapter::strip_str(&text).to_string();
                 if let Err(e) = file.write_all(plain.as_bytes()) {
-                    eprintln!("mapback: cannot write the statistics to {}: {e}", path.display());
+                    say(format!("cannot write the statistics to {}: {e}", path.display()));
                 }
             }
         }

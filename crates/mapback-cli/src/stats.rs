@@ -22,11 +22,13 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// A file in a folder that is ours alone.
+    /// An empty file in a folder that is ours alone.
     pub fn new() -> io::Result<Self> {
         let private = fs::Permissions::from_mode(0o700);
         let folder = tempfile::Builder::new().prefix("mapback-stats-").permissions(private).tempdir()?;
-        Ok(Collector { folder })
+        let collector = Collector { folder };
+        fs::File::create_new(collector.path())?;
+        Ok(collector)
     }
 
     /// The file's path, for `MAPBACK_STATS`.
@@ -34,12 +36,9 @@ impl Collector {
         self.folder.path().join("lines")
     }
 
-    /// All that was written. No process need have written anything.
+    /// All that was written.
     pub fn lines(&self) -> io::Result<Vec<u8>> {
-        match fs::read(self.path()) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            read => read,
-        }
+        fs::read(self.path())
     }
 }
 

@@ -195,6 +195,34 @@ fn a_program_of_another_c_library_gets_no_preload() {
 }
 
 #[test]
+fn a_go_program_is_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let source = folder.path().join("go.c");
+    fs::write(
+        &source,
+        "__attribute__((section(\".go.buildinfo\"), used)) int info = 1; int main(void) { return 5; }\n",
+    )
+    .unwrap();
+    let program = folder.path().join("go");
+    assert!(
+        std::process::Command::new("cc").arg(&source).arg("-o").arg(&program).status().unwrap().success()
+    );
+    let output = mapback(&["run"]).arg(&program).output().unwrap();
+    assert_eq!(output.status.code(), Some(5));
+    assert!(text(&output.stderr).contains("Go program"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn a_closed_stderr_does_not_change_the_status() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = compile(folder.path(), "static", &["-static"]);
+    let full = || fs::File::options().write(true).open("/dev/full").unwrap();
+    for options in [&["run"][..], &["run", "--stats"]] {
+        assert_eq!(mapback(options).arg(&program).stderr(full()).status().unwrap().code(), Some(5));
+    }
+}
+
+#[test]
 fn a_program_for_another_processor_is_told_of() {
     let folder = tempfile::tempdir().unwrap();
     let program = compile(folder.path(), "foreign", &[]);

@@ -5,6 +5,7 @@ mod common;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use common::*;
@@ -12,9 +13,10 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 const STATS: &[&str] = &["--stats-file", "/dev/null"];
 
-/// Starts a script under a supervising mapback and waits until it says something.
-fn start(script: &str) -> (Child, BufReader<ChildStdout>, String) {
-    let mut child = run_sh(STATS, script).stdout(Stdio::piped()).spawn().unwrap();
+/// Starts a script under a supervising mapback and waits until it says something. A mapback that gets killed leaves its
+/// folder for statistics in `temporary`.
+fn start(script: &str, temporary: &Path) -> (Child, BufReader<ChildStdout>, String) {
+    let mut child = run_sh(STATS, script).env("TMPDIR", temporary).stdout(Stdio::piped()).spawn().unwrap();
     let mut output = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
     output.read_line(&mut line).unwrap();
@@ -46,7 +48,8 @@ fn signals_to_mapback_reach_the_program() {
     let names = ["HUP", "INT", "QUIT", "USR1", "USR2", "WINCH", "ALRM", "TERM"];
     let traps: String = names.iter().map(|name| format!("trap 'echo got {name}' {name};")).collect();
     let script = format!("{traps} echo ready; while :; do sleep 0.02; done");
-    let (mut child, mut output, line) = start(&script);
+    let temporary = tempfile::tempdir().unwrap();
+    let (mut child, mut output, line) = start(&script, temporary.path());
     assert_eq!(line, "ready");
     let pid = Pid::from_child(&child);
     let signals = [
@@ -71,7 +74,8 @@ fn signals_to_mapback_reach_the_program() {
 
 #[test]
 fn a_killed_mapback_takes_the_program_with_it() {
-    let (mut child, mut output, _) = start("echo ready; exec sleep 1000");
+    let temporary = tempfile::tempdir().unwrap();
+    let (mut child, mut output, _) = start("echo ready; exec sleep 1000", temporary.path());
     kill_process(Pid::from_child(&child), Signal::KILL).unwrap();
     let mut rest = String::new();
     output.read_to_string(&mut rest).unwrap(); // ends only when nobody has the pipe any more

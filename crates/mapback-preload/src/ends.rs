@@ -118,6 +118,12 @@ unsafe extern "C" fn _Exit(status: c_int) -> ! {
     unsafe { _exit(status) }
 }
 
+/// Ends the process by SIGABRT without running anything of its own: after an internal error.
+pub(crate) fn kill_by_abort() -> ! {
+    mapback::raw::signal::die(libc::SIGABRT);
+    exit_group(134)
+}
+
 fn exit_group(status: c_int) -> ! {
     loop {
         // SAFETY: ends the process.

@@ -45,6 +45,11 @@ fn no_images() -> bool {
 
 /// Runs when the library is loaded, before the program's own constructors.
 extern "C" fn begin() {
+    // The standard hook writes through libc's `write`, which is ours, and may wait for a lock that is held.
+    std::panic::set_hook(Box::new(|info| {
+        settings::report(&format!("internal error: {info}. Please report it"));
+        ends::kill_by_abort()
+    }));
     space().begin();
     ends::register();
 }

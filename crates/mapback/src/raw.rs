@@ -63,6 +63,14 @@ pub mod signal {
         unsafe { os::chain::program_action(new) }
     }
 
+    /// Ends the process by a signal, whatever the program made of it.
+    pub fn die(number: i32) {
+        // SAFETY: the default action ends the process; nothing runs after it.
+        let _ = unsafe { os::signal::action(number, Some(&Action::DEFAULT)) };
+        os::signal::raise(number);
+        os::signal::mask(os::signal::How::Set, 0);
+    }
+
     /// Whether the `fault` tracker's handler is installed, so that SIGSEGV must never really be blocked.
     pub fn segv_is_ours() -> bool {
         os::chain::installed()

@@ -163,17 +163,24 @@ fn l03_fsync_and_its_family_write_a_maps_changes() {
     let file = TestFile::new(2 * page());
     let map = Map::shared(&file, 2 * page());
     let other = file.open(libc::O_RDONLY);
+    let (fd, other) = (file.fd(), other.as_raw_fd());
+    // SAFETY: no memory is passed; so for the rest.
+    let fsync = |fd| unsafe { libc::fsync(fd) };
+    // SAFETY: as above.
+    let fdatasync = |fd| unsafe { libc::fdatasync(fd) };
+    // SAFETY: as above.
+    let syncfs = |fd| unsafe { libc::syncfs(fd) };
+    let sync = || {
+        // SAFETY: as above.
+        unsafe { libc::sync() };
+        0
+    };
     let syncs: [(&str, &dyn Fn() -> i32); 5] = [
-        // SAFETY: no memory is passed to any of them.
-        ("fsync", &|| unsafe { libc::fsync(file.fd()) }),
-        ("fsync of another descriptor", &|| unsafe { libc::fsync(other.as_raw_fd()) }),
-        ("fdatasync", &|| unsafe { libc::fdatasync(file.fd()) }),
-        ("syncfs", &|| unsafe { libc::syncfs(file.fd()) }),
-        ("sync", &|| {
-            // SAFETY: no memory is passed.
-            unsafe { libc::sync() };
-            0
-        }),
+        ("fsync", &|| fsync(fd)),
+        ("fsync of another descriptor", &|| fsync(other)),
+        ("fdatasync", &|| fdatasync(fd)),
+        ("syncfs", &|| syncfs(fd)),
+        ("sync", &sync),
     ];
     for (round, (name, sync)) in (1u8..).zip(syncs) {
         map.set(0, round);

@@ -81,11 +81,9 @@ fn l13_readv_and_preadv_into_a_map() {
     // SAFETY: as above.
     assert_eq!(count(unsafe { libc::preadv(source.fd(), parts(&mut elsewhere).as_ptr(), 3, 500) }), Ok(300));
     target.assert_holds(10, &expected[500..600], "preadv");
+    let parts = parts(&mut elsewhere);
     // SAFETY: as above.
-    assert_eq!(
-        count(unsafe { libc::preadv2(source.fd(), parts(&mut elsewhere).as_ptr(), 3, 700, 0) }),
-        Ok(300)
-    );
+    assert_eq!(count(unsafe { libc::preadv2(source.fd(), parts.as_ptr(), 3, 700, 0) }), Ok(300));
     target.assert_holds(10, &expected[700..800], "preadv2");
 }
 

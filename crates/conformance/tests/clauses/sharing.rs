@@ -36,7 +36,7 @@ fn p13_every_round_of_stores_reaches_the_file() {
     let map = Map::shared(&file, 4 * page());
     for round in 1..=50u8 {
         for at in 0..4 {
-            if round as usize % (at + 1) == 0 {
+            if (round as usize).is_multiple_of(at + 1) {
                 map.set(at * page() + 3, round);
             }
         }
@@ -254,7 +254,7 @@ fn p14_permissions_taken_away_later_do_not_matter() {
     own_process!();
     let file = TestFile::new(page());
     let map = Map::shared(&file, page());
-    std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(0o000)).unwrap();
     map.set(0, 0x91);
     map.sync();
     assert_eq!(file.stored_byte(0), 0x91);

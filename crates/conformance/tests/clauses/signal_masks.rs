@@ -23,11 +23,13 @@ fn work(map: &Map, file: &TestFile, value: u8) {
 }
 
 extern "C" fn only_note(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
-    note(signal, info);
+    // SAFETY: the handler's own argument.
+    unsafe { note(signal, info) };
 }
 
 extern "C" fn unprotect(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
-    note(signal, info);
+    // SAFETY: the handler's own argument.
+    unsafe { note(signal, info) };
     let _ = mapback_conformance::calls::mprotect(seen().addr & !(page() - 1), page(), RW);
 }
 
@@ -69,7 +71,8 @@ fn l12_stores_in_a_handler_whose_mask_holds_everything() {
     own_process!();
     static TARGET: AtomicUsize = AtomicUsize::new(0);
     extern "C" fn store(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
-        note(signal, info);
+        // SAFETY: the handler's own argument.
+        unsafe { note(signal, info) };
         set(TARGET.load(Ordering::Relaxed), seen().count as u8);
     }
     let file = TestFile::new(page());

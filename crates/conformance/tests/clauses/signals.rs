@@ -17,7 +17,8 @@ use mapback_conformance::{Map, TestFile, own_process, page};
 
 /// Lets the faulting access through, as a garbage collector's or a debugger's handler does.
 extern "C" fn unprotect(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
-    note(signal, info);
+    // SAFETY: the handler's own argument.
+    unsafe { note(signal, info) };
     let start = seen().addr & !(page() - 1);
     if mprotect(start, page(), RW).is_err() {
         // SAFETY: ends the process; the test's expectation is wrong.
@@ -46,13 +47,11 @@ fn handler_gets_its_own_faults(install: fn(), before_the_map: bool) {
     if !before_the_map {
         install();
     }
-    let mut expected = 0;
-    for round in 2..6 {
+    for (count, round) in (1..).zip(2..6) {
         work(&map, &file, round);
         let guarded = Map::anonymous(page(), PROT_READ);
         guarded.set(17, round);
-        expected += 1;
-        let fault = Seen { count: expected, signal: SIGSEGV, code: SEGV_ACCERR, addr: guarded.at(17) };
+        let fault = Seen { count, signal: SIGSEGV, code: SEGV_ACCERR, addr: guarded.at(17) };
         assert_eq!(seen(), fault, "of the guarded page, and of no page of the map");
         assert_eq!(guarded.get(17), round);
     }
@@ -103,7 +102,8 @@ fn l12_a_write_barrier_over_a_shared_map() {
 fn l12_sigbus_past_the_end_of_the_file() {
     own_process!();
     extern "C" fn grow(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
-        note(signal, info);
+        // SAFETY: the handler's own argument.
+        unsafe { note(signal, info) };
         if mapback_conformance::calls::ftruncate(FILE.load(Ordering::Relaxed) as i32, 4 * page() as i64)
             .is_err()
         {
@@ -218,7 +218,8 @@ unsafe impl Sync for Landing {}
 static LANDING: std::sync::LazyLock<Landing> = std::sync::LazyLock::new(|| Landing(UnsafeCell::default()));
 
 extern "C" fn escape(signal: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
-    note(signal, info);
+    // SAFETY: the handler's own argument.
+    unsafe { note(signal, info) };
     // SAFETY: the only faults of the tests that install this are those inside `jump::load`.
     unsafe { jump::leave(LANDING.0.get()) }
 }
@@ -232,13 +233,15 @@ fn l12_siglongjmp_out_of_the_handler() {
     let buffer = LANDING.0.get();
     signals::install(SIGSEGV, escape, 0, &[]);
     signals::install(SIGBUS, escape, 0, &[]);
+    // SAFETY: this thread alone uses the buffer, one load at a time.
+    let load = |addr| unsafe { jump::load(addr, buffer) };
     for round in 1..20 {
         map.set(0, round);
-        assert_eq!(jump::load(guarded.at(3), buffer), None);
+        assert_eq!(load(guarded.at(3)), None);
         assert_eq!((seen().signal, seen().addr), (SIGSEGV, guarded.at(3)));
-        assert_eq!(jump::load(map.at(2 * page()), buffer), None);
+        assert_eq!(load(map.at(2 * page())), None);
         assert_eq!((seen().signal, seen().addr), (SIGBUS, map.at(2 * page())));
-        assert_eq!(jump::load(map.at(0), buffer), Some(round));
+        assert_eq!(load(map.at(0)), Some(round));
         map.sync();
         assert_eq!(file.stored_byte(0), round);
     }

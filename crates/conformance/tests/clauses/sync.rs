@@ -4,6 +4,7 @@ use libc::{MAP_PRIVATE, MAP_SHARED, MS_ASYNC, MS_INVALIDATE, MS_SYNC, PROT_READ}
 use mapback_conformance::calls::{assert_errno, kernel, mlock, msync, munlock, munmap};
 use mapback_conformance::file::pattern;
 use mapback_conformance::map::RW;
+use mapback_conformance::process::tracked_as_whole;
 use mapback_conformance::{Map, TestFile, own_process, page};
 
 #[test]
@@ -126,6 +127,9 @@ fn p22_a_map_that_only_reads_can_be_synced() {
 #[test]
 fn p24_ms_invalidate_shows_what_the_file_holds_now() {
     own_process!();
+    if tracked_as_whole() {
+        return; // P24, on purpose: to `whole` every page is the program's own change, which the file must not replace
+    }
     let file = TestFile::new(4 * page());
     let map = Map::shared(&file, 4 * page());
     let private = Map::private(&file, 4 * page());
@@ -147,6 +151,9 @@ fn p24_ms_invalidate_shows_what_the_file_holds_now() {
 #[test]
 fn p24_ms_invalidate_keeps_the_programs_own_changes() {
     own_process!();
+    if tracked_as_whole() {
+        return; // P24, on purpose: to `whole` every page is the program's own change, which the file must not replace
+    }
     let file = TestFile::new(2 * page());
     let map = Map::shared(&file, 2 * page());
     map.set(0, 0x61);

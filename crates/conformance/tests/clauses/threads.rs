@@ -16,10 +16,11 @@ fn race(work: impl Fn(usize) + Sync, beside: impl Fn(usize) + Sync) {
     let done = AtomicBool::new(false);
     thread::scope(|scope| {
         let beside = scope.spawn(|| {
-            let mut round = 0;
-            while !done.load(Ordering::Acquire) {
+            for round in 0.. {
                 beside(round);
-                round += 1;
+                if done.load(Ordering::Acquire) {
+                    return;
+                }
             }
         });
         let workers: Vec<_> = (0..THREADS)
@@ -52,13 +53,13 @@ fn p22_no_store_is_lost_while_another_thread_syncs() {
     };
     race(work, |_| map.sync());
     let expected: Vec<Vec<u8>> = (0..pages).map(|at| map.bytes(at * page(), THREADS)).collect();
-    for at in 0..pages {
+    for (at, found) in expected.iter().enumerate() {
         let last = (0..ROUNDS).rev().find(|round| round * 7 % pages == at).unwrap() as u8;
-        assert_eq!(expected[at], [last; THREADS], "the map, page {at}");
+        assert_eq!(*found, [last; THREADS], "the map, page {at}");
     }
     map.sync();
-    for at in 0..pages {
-        assert_eq!(file.stored(at * page(), THREADS), expected[at], "the file, page {at}");
+    for (at, wanted) in expected.iter().enumerate() {
+        assert_eq!(file.stored(at * page(), THREADS), *wanted, "the file, page {at}");
     }
 }
 

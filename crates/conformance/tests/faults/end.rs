@@ -10,8 +10,11 @@ use crate::{Faulty, source};
 /// Exactly one line names the file and the reason.
 #[track_caller]
 fn assert_told_once(ended: &Ended, file: &str) {
-    let told: Vec<&str> =
-        ended.output.lines().filter(|line| line.contains(file) && line.contains("No space left on device")).collect();
+    let told: Vec<&str> = ended
+        .output
+        .lines()
+        .filter(|line| line.contains(file) && line.contains("No space left on device"))
+        .collect();
     assert_eq!(told.len(), 1, "lines that name {file} and the reason: {told:#?}\nin\n{}", ended.output);
 }
 
@@ -89,7 +92,8 @@ fn p31_underscore_exit_on_full_storage_tells_the_loss_and_keeps_the_status() {
 #[test]
 fn p31_exec_on_full_storage_tells_the_loss() {
     let split = split_under_mapback!();
-    let ended = end_on_full_storage(split, "lost-at-exec", || drop(mapback_conformance::process::exec("true", &[])));
+    let ended =
+        end_on_full_storage(split, "lost-at-exec", || drop(mapback_conformance::process::exec("true", &[])));
     assert_eq!(ended.status.code(), Some(0));
 }
 

@@ -7,8 +7,8 @@ use crate::shadow::Area;
 use crate::side::{Call, Ret};
 use crate::world::{Step, World, equal, errno_name, said};
 use libc::{
-    MAP_ANONYMOUS, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_GROWSDOWN, MAP_HUGETLB, MREMAP_DONTUNMAP,
-    MREMAP_FIXED, MREMAP_MAYMOVE,
+    MAP_ANONYMOUS, MAP_FIXED, MAP_FIXED_NOREPLACE, MAP_GROWSDOWN, MAP_HUGETLB, MAP_SHARED_VALIDATE, MAP_SYNC,
+    MREMAP_DONTUNMAP, MREMAP_FIXED, MREMAP_MAYMOVE,
 };
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -28,6 +28,9 @@ impl World<'_> {
         let mut flags = flags.0;
         if at.is_none() {
             flags &= !(MAP_FIXED | MAP_FIXED_NOREPLACE); // Root may map page 0.
+        }
+        if flags & MAP_SHARED_VALIDATE != MAP_SHARED_VALIDATE {
+            flags &= !MAP_SYNC; // Then the file system decides: ext4 refuses it, others do not look.
         }
         if flags & MAP_ANONYMOUS != 0 {
             flags &= !(MAP_GROWSDOWN | MAP_HUGETLB); // Stacks and huge pages are not this model's.
@@ -98,13 +101,15 @@ impl World<'_> {
             flags |= MREMAP_MAYMOVE;
             old = if old < isize::MAX as usize { self.shadow.len(area) * PAGE - byte } else { old };
         }
+        // What the kernel rounds up to nothing doubles the map, as 0 does.
+        let meant = if old > usize::MAX - PAGE + 1 { 0 } else { old };
         let new = if flags & MREMAP_DONTUNMAP != 0 { Size(old) } else { new };
         let to_byte = to.page * PAGE + to.byte;
         let target = pages(to_byte, new.0.min(isize::MAX as usize / 2));
-        if let Err(why) = self.mremap_is_specified(area, byte, old, flags, target) {
+        if let Err(why) = self.mremap_is_specified(area, byte, meant, flags, target) {
             return Ok(format!("left out: {why}"));
         }
-        let source = pages(byte, old);
+        let source = pages(byte, meant);
         let first = self.shadow.page(area, byte / PAGE);
         let before = self.shadow.all_shared_file_pages();
 
@@ -135,7 +140,7 @@ impl World<'_> {
         target: Range<usize>,
     ) -> Result<(), &'static str> {
         let Some(first) = self.shadow.page(area, byte / PAGE) else { return Ok(()) };
-        if old > isize::MAX as usize || byte % PAGE != 0 {
+        if old > isize::MAX as usize || !byte.is_multiple_of(PAGE) {
             return Ok(());
         }
         if old == 0 && flags & MREMAP_FIXED != 0 && (first.file.is_none() || !first.shared) {

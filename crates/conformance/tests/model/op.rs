@@ -36,7 +36,7 @@ impl fmt::Debug for Size {
             write!(f, "0")
         } else if from_the_top < 1 << 20 {
             write!(f, "-{from_the_top}")
-        } else if self.0 % PAGE == 0 {
+        } else if self.0.is_multiple_of(PAGE) {
             write!(f, "{}p", self.0 / PAGE)
         } else if self.0 > PAGE {
             write!(f, "{}p+{}", self.0 / PAGE, self.0 % PAGE)

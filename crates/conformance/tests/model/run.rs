@@ -116,7 +116,7 @@ fn sequence(
         let outcome = world.step(&op).map_err(|why| format!("operation {at}, {op:?}: {why}"))?;
         tell(format!("{}: {outcome}", op.name()));
     }
-    world.finish(ops.len() % 2 == 0).map_err(|why| format!("at the end: {why}"))
+    world.finish(ops.len().is_multiple_of(2)).map_err(|why| format!("at the end: {why}"))
 }
 
 /// Runs the minimal sequence once more and tells what each operation did.

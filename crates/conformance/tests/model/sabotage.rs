@@ -13,7 +13,7 @@ pub enum Wrong {
     /// Shared maps are private: nothing is written back.
     SkipsWriteBack,
     /// msync of a hole says EINVAL.
-    WrongErrno,
+    MistakesTheErrno,
     /// msync does not notice a hole.
     MissesAHole,
     /// mprotect rounds its length down.
@@ -39,7 +39,7 @@ pub enum Wrong {
 pub const ALL: [Wrong; 13] = [
     Wrong::LosesAStore,
     Wrong::SkipsWriteBack,
-    Wrong::WrongErrno,
+    Wrong::MistakesTheErrno,
     Wrong::MissesAHole,
     Wrong::ProtectsLess,
     Wrong::WritesPrivateChanges,
@@ -110,7 +110,7 @@ impl Side for Saboteur {
         let [a, b, c, d, e, f] = args;
         match (self.wrong, call) {
             (_, Call::Mmap) => self.mmap(args),
-            (Wrong::WrongErrno, Call::Msync) => Kernel.call(call, args).map_err(|_| libc::EINVAL),
+            (Wrong::MistakesTheErrno, Call::Msync) => Kernel.call(call, args).map_err(|_| libc::EINVAL),
             (Wrong::MissesAHole, Call::Msync) => match Kernel.call(call, args) {
                 Err(libc::ENOMEM) => Ok(0),
                 ret => ret,
@@ -143,7 +143,7 @@ impl Side for Saboteur {
     fn copy(&mut self, dst: usize, src: usize, n: usize) -> (usize, Option<Fault>) {
         self.copies += 1;
         match self.wrong {
-            Wrong::LosesAStore if self.copies % 5 == 0 => probe::copy(dst, dst, n),
+            Wrong::LosesAStore if self.copies.is_multiple_of(5) => probe::copy(dst, dst, n),
             Wrong::HidesTheEndOfFile => match probe::copy(dst, src, n) {
                 (_, Some(fault)) if fault.signal == libc::SIGBUS => {
                     Saboteur::hide(fault);

@@ -28,10 +28,19 @@ pub fn places() -> Vec<PathBuf> {
 
 /// Unpacks to `BASE/mapback/FILE`, or finds it there from an earlier run.
 pub fn into(base: &Path, file: &str, content: &[u8]) -> Result<PathBuf, String> {
+    into_as(us(), base, file, content)
+}
+
+/// The user that the program runs as.
+fn us() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+fn into_as(us: u32, base: &Path, file: &str, content: &[u8]) -> Result<PathBuf, String> {
     let at = |e: std::io::Error| format!("{}: {e}", base.display());
     DirBuilder::new().recursive(true).mode(0o700).create(base).map_err(at)?;
     let base = base.canonicalize().map_err(at)?;
-    trusted(&base, false)?;
+    trusted(us, &base, false)?;
 
     let path = base.join(FOLDER);
     let at = |e: Errno| format!("{}: {e}", path.display());
@@ -42,8 +51,8 @@ pub fn into(base: &Path, file: &str, content: &[u8]) -> Result<PathBuf, String> 
         Err(e) => return Err(at(e)),
     }
     let folder = rustix::fs::openat(&base, FOLDER, flags, Mode::empty()).map_err(at)?;
-    private(&folder).map_err(|why| format!("{}: {why}", path.display()))?;
-    place(&folder, &path, file, content)
+    private(us, &folder).map_err(|why| format!("{}: {why}", path.display()))?;
+    place(us, &folder, &path, file, content)
 }
 
 /// Unpacks to a folder with a random name, which goes away with the value returned.
@@ -51,7 +60,7 @@ pub fn into_temporary(file: &str, content: &[u8]) -> Result<(TempDir, PathBuf), 
     let base = std::env::temp_dir();
     let at = |e: std::io::Error| format!("{}: {e}", base.display());
     let base = base.canonicalize().map_err(at)?;
-    trusted(&base, true)?;
+    trusted(us(), &base, true)?;
     let made = tempfile::Builder::new()
         .prefix("mapback-")
         .permissions(fs::Permissions::from_mode(0o700))
@@ -60,8 +69,8 @@ pub fn into_temporary(file: &str, content: &[u8]) -> Result<(TempDir, PathBuf), 
     let flags = OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let at = |e: Errno| format!("{}: {e}", made.path().display());
     let folder = rustix::fs::openat(CWD, made.path(), flags, Mode::empty()).map_err(at)?;
-    private(&folder).map_err(|why| format!("{}: {why}", made.path().display()))?;
-    let path = place(&folder, made.path(), file, content)?;
+    private(us(), &folder).map_err(|why| format!("{}: {why}", made.path().display()))?;
+    let path = place(us(), &folder, made.path(), file, content)?;
     Ok((made, path))
 }
 
@@ -84,9 +93,8 @@ pub fn preloadable(path: &Path) -> Result<(), String> {
 
 /// Whether nobody but us and the system can swap `path` or a folder above it. `sticky`: `path` itself may be a folder
 /// like /tmp, where everybody may write but nobody can touch what is another's.
-fn trusted(path: &Path, sticky: bool) -> Result<(), String> {
+fn trusted(us: u32, path: &Path, sticky: bool) -> Result<(), String> {
     preloadable(path)?;
-    let us = rustix::process::geteuid().as_raw();
     // Whoever owns the root folder is the system: root, or in a user namespace what root looks like there.
     let system = Path::new("/").symlink_metadata().map_err(|e| format!("/: {e}"))?.uid();
     for folder in path.ancestors() {
@@ -103,9 +111,8 @@ fn trusted(path: &Path, sticky: bool) -> Result<(), String> {
 }
 
 /// Whether an open folder is ours alone.
-fn private(folder: &OwnedFd) -> Result<(), String> {
+fn private(us: u32, folder: &OwnedFd) -> Result<(), String> {
     let stat = rustix::fs::fstat(folder).map_err(|e| e.to_string())?;
-    let us = rustix::process::geteuid().as_raw();
     match (stat.st_uid == us, stat.st_mode & 0o7777) {
         (false, _) => Err("belongs to another user".to_owned()),
         (true, 0o700) => Ok(()),
@@ -114,9 +121,9 @@ fn private(folder: &OwnedFd) -> Result<(), String> {
 }
 
 /// Puts the file into the open folder, unless it is there already.
-fn place(folder: &OwnedFd, path: &Path, file: &str, content: &[u8]) -> Result<PathBuf, String> {
+fn place(us: u32, folder: &OwnedFd, path: &Path, file: &str, content: &[u8]) -> Result<PathBuf, String> {
     let full = path.join(file);
-    if is_there(folder, file, content) {
+    if is_there(us, folder, file, content) {
         return Ok(full);
     }
     let at = |e: std::io::Error| format!("{}: {e}", full.display());
@@ -133,12 +140,12 @@ fn place(folder: &OwnedFd, path: &Path, file: &str, content: &[u8]) -> Result<Pa
 }
 
 /// Whether the file is there, ours alone, and equal. Anything else gets replaced, never opened for writing.
-fn is_there(folder: &OwnedFd, file: &str, content: &[u8]) -> bool {
+fn is_there(us: u32, folder: &OwnedFd, file: &str, content: &[u8]) -> bool {
     // NONBLOCK: a FIFO in the file's place must not hang us.
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let Ok(handle) = rustix::fs::openat(folder, file, flags, Mode::empty()) else { return false };
     let Ok(stat) = rustix::fs::fstat(&handle) else { return false };
-    let ours = stat.st_uid == rustix::process::geteuid().as_raw()
+    let ours = stat.st_uid == us
         && FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
         && stat.st_mode & 0o7777 == 0o400
         && stat.st_nlink == 1

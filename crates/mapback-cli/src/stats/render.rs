@@ -20,11 +20,12 @@ pub fn table(report: &Report) -> String {
     rows.extend(report.files.iter().map(row));
     let mut text = String::new();
     let processes = count(report.processes.len(), "process", "processes");
+    let served = report.processes.iter().filter(|process| process.files > 0).count();
     if report.files.is_empty() {
         let _ = writeln!(text, "{BOLD}mapback:{BOLD:#} no file map was served in {processes}");
     } else {
         let files = count(report.files.len(), "file", "files");
-        let _ = writeln!(text, "{BOLD}mapback:{BOLD:#} {files} in {processes}");
+        let _ = writeln!(text, "{BOLD}mapback:{BOLD:#} {files} in {served} of {processes}");
         let widths: [usize; 9] =
             std::array::from_fn(|i| rows.iter().map(|row| row[i].chars().count()).max().unwrap_or(0));
         for (number, row) in rows.iter().enumerate() {

@@ -20,7 +20,7 @@ fn lines_are_merged_per_file() {
     assert_eq!(
         plain(&report),
         "\
-mapback: 2 files in 2 processes
+mapback: 2 files in 2 of 2 processes
   maps   loaded  pages changed  runs   written    load  write-back  tracker         file
      1     10 B              0     0       0 B  900 ns           0  fault           /d/a.db
      3  2.0 MiB              4     3  16.0 KiB  2.0 ms    300.0 µs  fault+wp-async  /d/b.db

@@ -29,6 +29,9 @@ impl Marks {
     /// Removes pages.
     pub(crate) fn clear(&mut self, pages: Range<usize>) {
         let end = pages.end.min(self.words.len() * 64);
+        if pages.start >= end {
+            return;
+        }
         for (word, mask) in words(&(pages.start..end)) {
             self.count -= (mask & self.words[word]).count_ones() as usize;
             self.words[word] &= !mask;
@@ -74,9 +77,9 @@ impl Marks {
     }
 }
 
-/// The words that a range touches, each with its mask.
+/// The words that a range, which is not empty, touches, each with its mask.
 fn words(pages: &Range<usize>) -> impl Iterator<Item = (usize, u64)> + use<> {
-    let (start, end) = (pages.start, pages.end.max(pages.start));
+    let (start, end) = (pages.start, pages.end);
     (start / 64..end.div_ceil(64)).map(move |word| {
         let low = start.max(word * 64) - word * 64;
         let high = end.min(word * 64 + 64) - word * 64;
@@ -109,6 +112,15 @@ mod tests {
         assert_eq!(marks.take_run(&(10..20), usize::MAX), Some(10..20));
         assert_eq!(marks.take_run(&(0..100), 4), Some(0..4));
         assert!(marks.contains(4) && !marks.contains(3) && !marks.contains(15));
+    }
+
+    #[test]
+    fn clearing_beyond_what_was_ever_set_is_nothing() {
+        let mut marks = Marks::default();
+        marks.clear(1..1);
+        marks.clear(7..9);
+        assert!(marks.is_empty());
+        assert_eq!(marks.take_run(&(0..10), 5), None);
     }
 
     /// Against a plain set, over a fixed sequence of pseudo-random operations.

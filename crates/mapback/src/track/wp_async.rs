@@ -54,12 +54,8 @@ impl Tracker for WpAsync {
     fn arm(&mut self, range: Range<usize>, desired: i32) -> Result<(), Errno> {
         let own = self.own()?;
         own.uffd.register(&range)?;
-        loop {
-            match own.uffd.write_protect(&range) {
-                Err(Errno::AGAIN) => continue,
-                other => break other?,
-            }
-        }
+        // Many times faster than UFFDIO_WRITEPROTECT, which walks every page twice.
+        own.pagemap.protect(&range)?;
         self.protect(range, desired)
     }
 

@@ -70,6 +70,33 @@ impl Pagemap {
         self.scan(range, PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC, sink)
     }
 
+    /// Write-protects every page of a registered range, also those that are not there yet, and reports nothing.
+    ///
+    /// # Errors
+    /// As [`Pagemap::collect`].
+    pub(crate) fn protect(&self, range: &Range<usize>) -> Result<(), Errno> {
+        let mut arg = ScanArg {
+            size: size_of::<ScanArg>() as u64,
+            flags: PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC,
+            start: range.start as u64,
+            end: range.end as u64,
+            category_mask: PAGE_IS_WRITTEN,
+            ..ScanArg::default()
+        };
+        loop {
+            match self.ask(&mut arg) {
+                Err(Errno::INTR) => continue,
+                other => return other.map(drop),
+            }
+        }
+    }
+
+    fn ask(&self, arg: &mut ScanArg) -> Result<usize, Errno> {
+        let fd = self.fd.as_fd().as_raw_fd() as usize;
+        // SAFETY: `arg` has the layout of pm_scan_arg, and its `vec` holds `vec_len` regions (or none).
+        unsafe { call(Sysno::ioctl, [fd, PAGEMAP_SCAN, arg as *mut ScanArg as usize, 0, 0, 0]) }
+    }
+
     /// Reports the written pages and leaves them as they are.
     ///
     /// # Errors
@@ -103,10 +130,7 @@ impl Pagemap {
                 return_mask: PAGE_IS_WRITTEN,
                 ..ScanArg::default()
             };
-            let fd = self.fd.as_fd().as_raw_fd() as usize;
-            // SAFETY: `arg` has the layout of pm_scan_arg, and `vec` holds `vec_len` regions.
-            let found = unsafe { call(Sysno::ioctl, [fd, PAGEMAP_SCAN, &raw mut arg as usize, 0, 0, 0]) };
-            let found = match found {
+            let found = match self.ask(&mut arg) {
                 Ok(n) => n,
                 Err(Errno::INTR) => continue,
                 Err(e) => return Err(e),
@@ -114,10 +138,11 @@ impl Pagemap {
             for region in &regions[..found.min(REGIONS)] {
                 sink(region.start as usize..region.end as usize);
             }
-            at = arg.walk_end.max(at);
-            if found == 0 && arg.walk_end < end && arg.walk_end == arg.start {
-                return Err(Errno::IO);
+            // A full vector ends the walk early. Otherwise all was looked at, whatever `walk_end` says.
+            if found < REGIONS {
+                return Ok(());
             }
+            at = arg.walk_end;
         }
         Ok(())
     }

@@ -23,7 +23,6 @@ pub(crate) const WANTED: u64 =
     FEATURE_PAGEFAULT_FLAG_WP | FEATURE_WP_HUGETLBFS_SHMEM | FEATURE_WP_UNPOPULATED | FEATURE_WP_ASYNC;
 
 const REGISTER_MODE_WP: u64 = 1 << 1;
-const WRITEPROTECT_MODE_WP: u64 = 1 << 0;
 
 /// `_IOWR(0xAA, nr, size)`.
 const fn iowr(nr: usize, size: usize) -> usize {
@@ -31,7 +30,6 @@ const fn iowr(nr: usize, size: usize) -> usize {
 }
 const UFFDIO_API: usize = iowr(0x3F, size_of::<Api>());
 const UFFDIO_REGISTER: usize = iowr(0x00, size_of::<Register>());
-const UFFDIO_WRITEPROTECT: usize = iowr(0x06, size_of::<WriteProtect>());
 
 #[repr(C)]
 struct Api {
@@ -46,13 +44,6 @@ struct Register {
     len: u64,
     mode: u64,
     ioctls: u64,
-}
-
-#[repr(C)]
-struct WriteProtect {
-    start: u64,
-    len: u64,
-    mode: u64,
 }
 
 /// A userfaultfd of this process, in asynchronous write-protect mode.
@@ -110,16 +101,5 @@ impl Uffd {
         let mut arg = Register { start, len, mode: REGISTER_MODE_WP, ioctls: 0 };
         // SAFETY: `arg` is of the layout that UFFDIO_REGISTER reads and writes.
         unsafe { ioctl(self.fd.as_fd().as_raw_fd(), UFFDIO_REGISTER, &raw mut arg as usize) }
-    }
-
-    /// Write-protects every page of a registered range, also those that are not there yet.
-    ///
-    /// # Errors
-    /// `ENOENT` when a part is not registered, `EAGAIN` when the address space changes meanwhile, `ENOMEM`.
-    pub(crate) fn write_protect(&self, range: &Range<usize>) -> Result<(), Errno> {
-        let (start, len) = (range.start as u64, range.len() as u64);
-        let mut arg = WriteProtect { start, len, mode: WRITEPROTECT_MODE_WP };
-        // SAFETY: `arg` is of the layout that UFFDIO_WRITEPROTECT reads.
-        unsafe { ioctl(self.fd.as_fd().as_raw_fd(), UFFDIO_WRITEPROTECT, &raw mut arg as usize) }
     }
 }
