@@ -98,7 +98,11 @@ unsafe extern "C" fn _Fork() -> pid_t {
     before_fork();
     // SAFETY: the program's own request.
     let pid = unsafe { real::_Fork() };
-    if pid == 0 { in_child() } else { in_parent() }
+    if pid == 0 {
+        in_child()
+    } else {
+        in_parent()
+    }
     pid
 }
 
@@ -127,9 +131,8 @@ pub(crate) fn kill_by_abort() -> ! {
 fn exit_group(status: c_int) -> ! {
     loop {
         // SAFETY: ends the process.
-        let _ = unsafe {
-            mapback::raw::call(mapback::raw::Sysno::exit_group, [status as usize, 0, 0, 0, 0, 0])
-        };
+        let _ =
+            unsafe { mapback::raw::call(mapback::raw::Sysno::exit_group, [status as usize, 0, 0, 0, 0, 0]) };
     }
 }
 

@@ -18,7 +18,7 @@ next! {
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn close(fd: c_int) -> c_int {
+unsafe extern "C-unwind" fn close(fd: c_int) -> c_int {
     if is_guarded(fd) {
         errno::set(Errno::BADF);
         return -1;
@@ -32,7 +32,7 @@ unsafe extern "C" fn close(fd: c_int) -> c_int {
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn dup2(old: c_int, new: c_int) -> c_int {
+unsafe extern "C-unwind" fn dup2(old: c_int, new: c_int) -> c_int {
     if is_guarded(old) || is_guarded(new) {
         errno::set(if is_guarded(old) { Errno::BADF } else { Errno::BUSY });
         return -1;
@@ -44,7 +44,7 @@ unsafe extern "C" fn dup2(old: c_int, new: c_int) -> c_int {
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int {
+unsafe extern "C-unwind" fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int {
     if is_guarded(old) || is_guarded(new) {
         errno::set(if is_guarded(old) { Errno::BADF } else { Errno::BUSY });
         return -1;
@@ -58,7 +58,7 @@ unsafe extern "C" fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int {
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
+unsafe extern "C-unwind" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
     let mut from = first;
     while from <= last {
         let Some(ours) = first_guarded(from..last.saturating_add(1)) else { break };
@@ -81,7 +81,7 @@ unsafe extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn closefrom(first: c_int) {
+unsafe extern "C-unwind" fn closefrom(first: c_int) {
     // SAFETY: the program's own request.
     unsafe { close_range(first.max(0) as c_uint, c_uint::MAX, 0) };
 }

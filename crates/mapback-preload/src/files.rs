@@ -39,7 +39,7 @@ fn opened(fd: c_int, flags: c_int) -> c_int {
 /// # Safety
 /// As libc's. The third argument is there only with `O_CREAT` or `O_TMPFILE`; else nobody looks at it.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
+unsafe extern "C-unwind" fn open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
     // SAFETY: the program's own request.
     opened(unsafe { real::open64(path, flags, mode) }, flags)
 }
@@ -47,7 +47,7 @@ unsafe extern "C" fn open64(path: *const c_char, flags: c_int, mode: mode_t) -> 
 /// # Safety
 /// As `open64`: on 64-bit systems they are the same.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
+unsafe extern "C-unwind" fn open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
     // SAFETY: the same function.
     unsafe { open64(path, flags, mode) }
 }
@@ -55,7 +55,7 @@ unsafe extern "C" fn open(path: *const c_char, flags: c_int, mode: mode_t) -> c_
 /// # Safety
 /// As libc's; see `open64`.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn openat64(dir: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
+unsafe extern "C-unwind" fn openat64(dir: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
     // SAFETY: the program's own request.
     opened(unsafe { real::openat64(dir, path, flags, mode) }, flags)
 }
@@ -63,7 +63,7 @@ unsafe extern "C" fn openat64(dir: c_int, path: *const c_char, flags: c_int, mod
 /// # Safety
 /// As `openat64`.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn openat(dir: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
+unsafe extern "C-unwind" fn openat(dir: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
     // SAFETY: the same function.
     unsafe { openat64(dir, path, flags, mode) }
 }
@@ -71,7 +71,7 @@ unsafe extern "C" fn openat(dir: c_int, path: *const c_char, flags: c_int, mode:
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn creat(path: *const c_char, mode: mode_t) -> c_int {
+unsafe extern "C-unwind" fn creat(path: *const c_char, mode: mode_t) -> c_int {
     // SAFETY: what creat is defined to be.
     unsafe { open64(path, libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC, mode) }
 }
@@ -79,7 +79,7 @@ unsafe extern "C" fn creat(path: *const c_char, mode: mode_t) -> c_int {
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn creat64(path: *const c_char, mode: mode_t) -> c_int {
+unsafe extern "C-unwind" fn creat64(path: *const c_char, mode: mode_t) -> c_int {
     // SAFETY: the same function.
     unsafe { creat(path, mode) }
 }
@@ -89,7 +89,7 @@ unsafe extern "C" fn creat64(path: *const c_char, mode: mode_t) -> c_int {
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn __open64_2(path: *const c_char, flags: c_int) -> c_int {
+unsafe extern "C-unwind" fn __open64_2(path: *const c_char, flags: c_int) -> c_int {
     // SAFETY: the program's own request.
     unsafe { open64(path, flags, 0) }
 }
@@ -97,7 +97,7 @@ unsafe extern "C" fn __open64_2(path: *const c_char, flags: c_int) -> c_int {
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn __open_2(path: *const c_char, flags: c_int) -> c_int {
+unsafe extern "C-unwind" fn __open_2(path: *const c_char, flags: c_int) -> c_int {
     // SAFETY: the program's own request.
     unsafe { open64(path, flags, 0) }
 }
@@ -125,7 +125,7 @@ fn last_error() -> Errno {
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn ftruncate64(fd: c_int, len: off64_t) -> c_int {
+unsafe extern "C-unwind" fn ftruncate64(fd: c_int, len: off64_t) -> c_int {
     // SAFETY: the program's own request.
     changing(fd, Change::Nothing, || unsafe { real::ftruncate64(fd, len) })
 }
@@ -133,7 +133,7 @@ unsafe extern "C" fn ftruncate64(fd: c_int, len: off64_t) -> c_int {
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn ftruncate(fd: c_int, len: off64_t) -> c_int {
+unsafe extern "C-unwind" fn ftruncate(fd: c_int, len: off64_t) -> c_int {
     // SAFETY: the same function.
     unsafe { ftruncate64(fd, len) }
 }
@@ -141,7 +141,7 @@ unsafe extern "C" fn ftruncate(fd: c_int, len: off64_t) -> c_int {
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn truncate64(path: *const c_char, len: off64_t) -> c_int {
+unsafe extern "C-unwind" fn truncate64(path: *const c_char, len: off64_t) -> c_int {
     // SAFETY: the program's own request.
     let call = || unsafe { real::truncate64(path, len) };
     if no_images() || path.is_null() {
@@ -158,7 +158,7 @@ unsafe extern "C" fn truncate64(path: *const c_char, len: off64_t) -> c_int {
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn truncate(path: *const c_char, len: off64_t) -> c_int {
+unsafe extern "C-unwind" fn truncate(path: *const c_char, len: off64_t) -> c_int {
     // SAFETY: the same function.
     unsafe { truncate64(path, len) }
 }
@@ -166,7 +166,7 @@ unsafe extern "C" fn truncate(path: *const c_char, len: off64_t) -> c_int {
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn fallocate64(fd: c_int, mode: c_int, off: off64_t, len: off64_t) -> c_int {
+unsafe extern "C-unwind" fn fallocate64(fd: c_int, mode: c_int, off: off64_t, len: off64_t) -> c_int {
     let change = match mode & !libc::FALLOC_FL_KEEP_SIZE {
         0 => Change::Nothing,
         libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_ZERO_RANGE => {
@@ -181,7 +181,7 @@ unsafe extern "C" fn fallocate64(fd: c_int, mode: c_int, off: off64_t, len: off6
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn fallocate(fd: c_int, mode: c_int, off: off64_t, len: off64_t) -> c_int {
+unsafe extern "C-unwind" fn fallocate(fd: c_int, mode: c_int, off: off64_t, len: off64_t) -> c_int {
     // SAFETY: the same function.
     unsafe { fallocate64(fd, mode, off, len) }
 }
@@ -191,7 +191,7 @@ unsafe extern "C" fn fallocate(fd: c_int, mode: c_int, off: off64_t, len: off64_
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn posix_fallocate64(fd: c_int, off: off64_t, len: off64_t) -> c_int {
+unsafe extern "C-unwind" fn posix_fallocate64(fd: c_int, off: off64_t, len: off64_t) -> c_int {
     // SAFETY: the program's own request.
     changing(fd, Change::Nothing, || unsafe { real::posix_fallocate64(fd, off, len) })
 }
@@ -199,7 +199,7 @@ unsafe extern "C" fn posix_fallocate64(fd: c_int, off: off64_t, len: off64_t) ->
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn posix_fallocate(fd: c_int, off: off64_t, len: off64_t) -> c_int {
+unsafe extern "C-unwind" fn posix_fallocate(fd: c_int, off: off64_t, len: off64_t) -> c_int {
     // SAFETY: the same function.
     unsafe { posix_fallocate64(fd, off, len) }
 }
@@ -217,7 +217,7 @@ fn synced(fd: c_int, call: impl Fn() -> c_int) -> c_int {
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn fsync(fd: c_int) -> c_int {
+unsafe extern "C-unwind" fn fsync(fd: c_int) -> c_int {
     // SAFETY: the program's own request.
     synced(fd, || unsafe { real::fsync(fd) })
 }
@@ -225,7 +225,7 @@ unsafe extern "C" fn fsync(fd: c_int) -> c_int {
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn fdatasync(fd: c_int) -> c_int {
+unsafe extern "C-unwind" fn fdatasync(fd: c_int) -> c_int {
     // SAFETY: the program's own request.
     synced(fd, || unsafe { real::fdatasync(fd) })
 }
@@ -233,7 +233,7 @@ unsafe extern "C" fn fdatasync(fd: c_int) -> c_int {
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn sync_file_range(fd: c_int, off: off64_t, len: off64_t, flags: c_uint) -> c_int {
+unsafe extern "C-unwind" fn sync_file_range(fd: c_int, off: off64_t, len: off64_t, flags: c_uint) -> c_int {
     // SAFETY: the program's own request.
     synced(fd, || unsafe { real::sync_file_range(fd, off, len, flags) })
 }
@@ -241,7 +241,7 @@ unsafe extern "C" fn sync_file_range(fd: c_int, off: off64_t, len: off64_t, flag
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn syncfs(fd: c_int) -> c_int {
+unsafe extern "C-unwind" fn syncfs(fd: c_int) -> c_int {
     if let Some(space) = existing() {
         space.flush_all();
     }
@@ -252,7 +252,7 @@ unsafe extern "C" fn syncfs(fd: c_int) -> c_int {
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn sync() {
+unsafe extern "C-unwind" fn sync() {
     if let Some(space) = existing() {
         space.flush_all();
     }

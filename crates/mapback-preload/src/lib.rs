@@ -11,6 +11,7 @@ mod ends;
 mod errno;
 mod fds;
 mod files;
+mod fills;
 mod maps;
 mod next;
 mod reads;

@@ -2,9 +2,9 @@
 
 use crate::errno::{address, count, status};
 use crate::space;
+use libc::{c_int, c_void, off64_t, size_t};
 use mapback::posix::{Remap, Request};
 use mapback::raw::{self, Sysno};
-use libc::{c_int, c_void, off64_t, size_t};
 
 /// Serves the request or passes it to the kernel.
 ///

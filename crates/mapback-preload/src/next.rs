@@ -58,9 +58,9 @@ macro_rules! next {
                             )
                         },
                     );
+                    type Call = unsafe extern "C-unwind" fn($($ty),*) $(-> $ret)?;
                     // SAFETY: the symbol of this name has this type, by libc's headers.
-                    let call: unsafe extern "C" fn($($ty),*) $(-> $ret)? =
-                        unsafe { core::mem::transmute(NEXT.get()) };
+                    let call = unsafe { core::mem::transmute::<usize, Call>(NEXT.get()) };
                     // SAFETY: the caller vouches for the arguments.
                     unsafe { call($($arg),*) }
                 }

@@ -36,7 +36,7 @@ fn open(buf: *mut c_void, len: size_t) -> Option<Held> {
 ///
 /// # Safety
 /// `iov` must point to `n` vectors, as the program promised the kernel.
-unsafe fn open_all(iov: *const iovec, n: c_int) -> Option<Vec<Held>> {
+pub(crate) unsafe fn open_all(iov: *const iovec, n: c_int) -> Option<Vec<Held>> {
     if !raw::signal::segv_is_ours() || iov.is_null() || !(0..=1024).contains(&n) {
         return None;
     }
@@ -67,7 +67,7 @@ macro_rules! reading {
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn read(fd: c_int, buf: *mut c_void, len: size_t) -> ssize_t {
+unsafe extern "C-unwind" fn read(fd: c_int, buf: *mut c_void, len: size_t) -> ssize_t {
     let args = [fd as usize, buf as usize, len, 0, 0, 0];
     reading!(fd, open(buf, len), raw::call(Sysno::read, args), real::read(fd, buf, len))
 }
@@ -75,7 +75,7 @@ unsafe extern "C" fn read(fd: c_int, buf: *mut c_void, len: size_t) -> ssize_t {
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn __read_chk(fd: c_int, buf: *mut c_void, len: size_t, room: size_t) -> ssize_t {
+unsafe extern "C-unwind" fn __read_chk(fd: c_int, buf: *mut c_void, len: size_t, room: size_t) -> ssize_t {
     checked(len, room);
     // SAFETY: the program's own request.
     unsafe { read(fd, buf, len) }
@@ -93,7 +93,7 @@ fn checked(len: size_t, room: size_t) {
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn pread(fd: c_int, buf: *mut c_void, len: size_t, off: off64_t) -> ssize_t {
+unsafe extern "C-unwind" fn pread(fd: c_int, buf: *mut c_void, len: size_t, off: off64_t) -> ssize_t {
     // SAFETY: the same function.
     unsafe { pread64(fd, buf, len, off) }
 }
@@ -101,7 +101,7 @@ unsafe extern "C" fn pread(fd: c_int, buf: *mut c_void, len: size_t, off: off64_
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn pread64(fd: c_int, buf: *mut c_void, len: size_t, off: off64_t) -> ssize_t {
+unsafe extern "C-unwind" fn pread64(fd: c_int, buf: *mut c_void, len: size_t, off: off64_t) -> ssize_t {
     let args = [fd as usize, buf as usize, len, off as usize, 0, 0];
     reading!(fd, open(buf, len), raw::call(Sysno::pread64, args), real::pread64(fd, buf, len, off))
 }
@@ -109,7 +109,7 @@ unsafe extern "C" fn pread64(fd: c_int, buf: *mut c_void, len: size_t, off: off6
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn __pread_chk(
+unsafe extern "C-unwind" fn __pread_chk(
     fd: c_int,
     buf: *mut c_void,
     len: size_t,
@@ -124,7 +124,7 @@ unsafe extern "C" fn __pread_chk(
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn __pread64_chk(
+unsafe extern "C-unwind" fn __pread64_chk(
     fd: c_int,
     buf: *mut c_void,
     len: size_t,
@@ -138,7 +138,7 @@ unsafe extern "C" fn __pread64_chk(
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn readv(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t {
+unsafe extern "C-unwind" fn readv(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t {
     let args = [fd as usize, iov as usize, n as usize, 0, 0, 0];
     // SAFETY: the program's own vectors.
     let held = unsafe { open_all(iov, n) };
@@ -148,7 +148,7 @@ unsafe extern "C" fn readv(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t {
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn preadv(fd: c_int, iov: *const iovec, n: c_int, off: off64_t) -> ssize_t {
+unsafe extern "C-unwind" fn preadv(fd: c_int, iov: *const iovec, n: c_int, off: off64_t) -> ssize_t {
     // SAFETY: the same function.
     unsafe { preadv64(fd, iov, n, off) }
 }
@@ -156,7 +156,7 @@ unsafe extern "C" fn preadv(fd: c_int, iov: *const iovec, n: c_int, off: off64_t
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn preadv64(fd: c_int, iov: *const iovec, n: c_int, off: off64_t) -> ssize_t {
+unsafe extern "C-unwind" fn preadv64(fd: c_int, iov: *const iovec, n: c_int, off: off64_t) -> ssize_t {
     let args = [fd as usize, iov as usize, n as usize, off as usize, 0, 0];
     // SAFETY: the program's own vectors.
     let held = unsafe { open_all(iov, n) };
@@ -166,7 +166,7 @@ unsafe extern "C" fn preadv64(fd: c_int, iov: *const iovec, n: c_int, off: off64
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn preadv2(
+unsafe extern "C-unwind" fn preadv2(
     fd: c_int,
     iov: *const iovec,
     n: c_int,
@@ -180,7 +180,7 @@ unsafe extern "C" fn preadv2(
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn preadv64v2(
+unsafe extern "C-unwind" fn preadv64v2(
     fd: c_int,
     iov: *const iovec,
     n: c_int,
@@ -190,18 +190,13 @@ unsafe extern "C" fn preadv64v2(
     let args = [fd as usize, iov as usize, n as usize, off as usize, 0, flags as usize];
     // SAFETY: the program's own vectors.
     let held = unsafe { open_all(iov, n) };
-    reading!(
-        fd,
-        held,
-        raw::call(Sysno::preadv2, args),
-        real::preadv64v2(fd, iov, n, off, flags)
-    )
+    reading!(fd, held, raw::call(Sysno::preadv2, args), real::preadv64v2(fd, iov, n, off, flags))
 }
 
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn recv(fd: c_int, buf: *mut c_void, len: size_t, flags: c_int) -> ssize_t {
+unsafe extern "C-unwind" fn recv(fd: c_int, buf: *mut c_void, len: size_t, flags: c_int) -> ssize_t {
     let args = [fd as usize, buf as usize, len, flags as usize, 0, 0];
     reading!(-1, open(buf, len), raw::call(Sysno::recvfrom, args), real::recv(fd, buf, len, flags))
 }
@@ -209,7 +204,7 @@ unsafe extern "C" fn recv(fd: c_int, buf: *mut c_void, len: size_t, flags: c_int
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn recvfrom(
+unsafe extern "C-unwind" fn recvfrom(
     fd: c_int,
     buf: *mut c_void,
     len: size_t,
@@ -229,7 +224,7 @@ unsafe extern "C" fn recvfrom(
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> ssize_t {
+unsafe extern "C-unwind" fn recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> ssize_t {
     let args = [fd as usize, msg as usize, flags as usize, 0, 0, 0];
     // SAFETY: the program gave the kernel a message header; a null one is left to the kernel.
     let held = unsafe { msg.as_ref().and_then(|m| open_all(m.msg_iov, m.msg_iovlen as c_int)) };
@@ -239,7 +234,7 @@ unsafe extern "C" fn recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> ssize
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn getrandom(buf: *mut c_void, len: size_t, flags: c_uint) -> ssize_t {
+unsafe extern "C-unwind" fn getrandom(buf: *mut c_void, len: size_t, flags: c_uint) -> ssize_t {
     let args = [buf as usize, len, flags as usize, 0, 0, 0];
     reading!(-1, open(buf, len), raw::call(Sysno::getrandom, args), real::getrandom(buf, len, flags))
 }
@@ -249,7 +244,12 @@ unsafe extern "C" fn getrandom(buf: *mut c_void, len: size_t, flags: c_uint) -> 
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn fread(buf: *mut c_void, size: size_t, n: size_t, file: *mut libc::FILE) -> size_t {
+unsafe extern "C-unwind" fn fread(
+    buf: *mut c_void,
+    size: size_t,
+    n: size_t,
+    file: *mut libc::FILE,
+) -> size_t {
     if !no_images() {
         // SAFETY: the program's own stream. An error shows in the read itself.
         let _ = ready(unsafe { libc::fileno(file) });

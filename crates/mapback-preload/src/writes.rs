@@ -54,7 +54,7 @@ fn wrote(fd: c_int, off: Option<i64>, n: u64) -> Change {
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn write(fd: c_int, buf: *const c_void, len: size_t) -> ssize_t {
+unsafe extern "C-unwind" fn write(fd: c_int, buf: *const c_void, len: size_t) -> ssize_t {
     let args = [fd as usize, buf as usize, len, 0, 0, 0];
     // SAFETY: the program's own request.
     write_through(fd, None, Sysno::write, args).unwrap_or_else(|| unsafe { real::write(fd, buf, len) })
@@ -63,7 +63,7 @@ unsafe extern "C" fn write(fd: c_int, buf: *const c_void, len: size_t) -> ssize_
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn pwrite(fd: c_int, buf: *const c_void, len: size_t, off: off64_t) -> ssize_t {
+unsafe extern "C-unwind" fn pwrite(fd: c_int, buf: *const c_void, len: size_t, off: off64_t) -> ssize_t {
     // SAFETY: the same function.
     unsafe { pwrite64(fd, buf, len, off) }
 }
@@ -71,7 +71,7 @@ unsafe extern "C" fn pwrite(fd: c_int, buf: *const c_void, len: size_t, off: off
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn pwrite64(fd: c_int, buf: *const c_void, len: size_t, off: off64_t) -> ssize_t {
+unsafe extern "C-unwind" fn pwrite64(fd: c_int, buf: *const c_void, len: size_t, off: off64_t) -> ssize_t {
     let args = [fd as usize, buf as usize, len, off as usize, 0, 0];
     write_through(fd, Some(off), Sysno::pwrite64, args)
         // SAFETY: the program's own request.
@@ -81,7 +81,7 @@ unsafe extern "C" fn pwrite64(fd: c_int, buf: *const c_void, len: size_t, off: o
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn writev(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t {
+unsafe extern "C-unwind" fn writev(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t {
     let args = [fd as usize, iov as usize, n as usize, 0, 0, 0];
     // SAFETY: the program's own request.
     write_through(fd, None, Sysno::writev, args).unwrap_or_else(|| unsafe { real::writev(fd, iov, n) })
@@ -90,7 +90,7 @@ unsafe extern "C" fn writev(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t {
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn pwritev(fd: c_int, iov: *const iovec, n: c_int, off: off64_t) -> ssize_t {
+unsafe extern "C-unwind" fn pwritev(fd: c_int, iov: *const iovec, n: c_int, off: off64_t) -> ssize_t {
     // SAFETY: the same function.
     unsafe { pwritev64(fd, iov, n, off) }
 }
@@ -98,7 +98,7 @@ unsafe extern "C" fn pwritev(fd: c_int, iov: *const iovec, n: c_int, off: off64_
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn pwritev64(fd: c_int, iov: *const iovec, n: c_int, off: off64_t) -> ssize_t {
+unsafe extern "C-unwind" fn pwritev64(fd: c_int, iov: *const iovec, n: c_int, off: off64_t) -> ssize_t {
     let args = [fd as usize, iov as usize, n as usize, off as usize, 0, 0];
     write_through(fd, Some(off), Sysno::pwritev, args)
         // SAFETY: the program's own request.
@@ -108,7 +108,7 @@ unsafe extern "C" fn pwritev64(fd: c_int, iov: *const iovec, n: c_int, off: off6
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn pwritev2(
+unsafe extern "C-unwind" fn pwritev2(
     fd: c_int,
     iov: *const iovec,
     n: c_int,
@@ -122,7 +122,7 @@ unsafe extern "C" fn pwritev2(
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn pwritev64v2(
+unsafe extern "C-unwind" fn pwritev64v2(
     fd: c_int,
     iov: *const iovec,
     n: c_int,
@@ -167,7 +167,7 @@ fn last_error() -> Errno {
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn sendfile(out: c_int, from: c_int, off: *mut off64_t, len: size_t) -> ssize_t {
+unsafe extern "C-unwind" fn sendfile(out: c_int, from: c_int, off: *mut off64_t, len: size_t) -> ssize_t {
     // SAFETY: the same function.
     unsafe { sendfile64(out, from, off, len) }
 }
@@ -175,7 +175,7 @@ unsafe extern "C" fn sendfile(out: c_int, from: c_int, off: *mut off64_t, len: s
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn sendfile64(out: c_int, from: c_int, off: *mut off64_t, len: size_t) -> ssize_t {
+unsafe extern "C-unwind" fn sendfile64(out: c_int, from: c_int, off: *mut off64_t, len: size_t) -> ssize_t {
     // SAFETY: the program's own request.
     copy_through(from, out, || unsafe { real::sendfile64(out, from, off, len) })
 }
@@ -183,7 +183,7 @@ unsafe extern "C" fn sendfile64(out: c_int, from: c_int, off: *mut off64_t, len:
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn copy_file_range(
+unsafe extern "C-unwind" fn copy_file_range(
     from: c_int,
     from_off: *mut off64_t,
     to: c_int,
@@ -198,7 +198,7 @@ unsafe extern "C" fn copy_file_range(
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn splice(
+unsafe extern "C-unwind" fn splice(
     from: c_int,
     from_off: *mut off64_t,
     to: c_int,

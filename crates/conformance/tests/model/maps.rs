@@ -32,6 +32,9 @@ impl World<'_> {
         if flags & MAP_SHARED_VALIDATE != MAP_SHARED_VALIDATE {
             flags &= !MAP_SYNC; // Then the file system decides: ext4 refuses it, others do not look.
         }
+        if flags & MAP_SYNC != 0 {
+            flags &= !MAP_FIXED; // The file system refuses it when what was there is already unmapped.
+        }
         if flags & MAP_ANONYMOUS != 0 {
             flags &= !(MAP_GROWSDOWN | MAP_HUGETLB); // Stacks and huge pages are not this model's.
         }
@@ -140,13 +143,14 @@ impl World<'_> {
         target: Range<usize>,
     ) -> Result<(), &'static str> {
         let Some(first) = self.shadow.page(area, byte / PAGE) else { return Ok(()) };
-        if old > isize::MAX as usize || !byte.is_multiple_of(PAGE) {
+        if !byte.is_multiple_of(PAGE) {
             return Ok(());
         }
-        if old == 0 && flags & MREMAP_FIXED != 0 && (first.file.is_none() || !first.shared) {
+        let refused = old > isize::MAX as usize || (old == 0 && (first.file.is_none() || !first.shared));
+        if refused && flags & MREMAP_FIXED != 0 {
             return Err("a refused move may already have unmapped its target");
         }
-        if old != 0 && !self.shadow.is_one_piece(area, pages(byte, old)) {
+        if old != 0 && !refused && !self.shadow.is_one_piece(area, pages(byte, old)) {
             return Err("the range is more than one piece");
         }
         if old == 0 && flags & MREMAP_FIXED != 0 && area == 0 && target.contains(&(byte / PAGE)) {

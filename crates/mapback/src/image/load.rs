@@ -20,7 +20,7 @@ impl Image {
         if io.loaded {
             return Ok(());
         }
-        let len = io.any().len()?;
+        let len = io.store().len()?;
         self.set_len(&mut io, 0, len)?;
         let read = self.read_data(&mut io, 0..len)?;
         if read < len {
@@ -83,7 +83,7 @@ impl Image {
         let start = Instant::now();
         let mut at = range.start;
         let mut reached = range.end;
-        while let Some(data) = io.any().data(at, range.end) {
+        while let Some(data) = io.store().data(at, range.end) {
             let read = fill(io, data.clone()).map_err(no_memory)?;
             add(&self.counters.bytes_loaded, read);
             if data.start + read < data.end {
@@ -116,8 +116,7 @@ impl Image {
     /// `EOPNOTSUPP` where the file system has no holes.
     pub(crate) fn punch(&self, range: Range<u64>) -> Result<(), Errno> {
         let mut io = self.io.lock();
-        let Some(writer) = &io.writer else { return Err(Errno::ACCESS) };
-        writer.punch(range.clone())?;
+        io.store().punch(range.clone())?;
         self.shm.punch(range.clone())?;
         io.marks.clear(to_pages(&range));
         let end = range.end.min(self.len()) as usize;
@@ -134,11 +133,7 @@ impl Image {
     ///
     /// # Errors
     /// Those of reading.
-    pub(crate) fn refresh(
-        &self,
-        range: Range<u64>,
-        changed: &mut dyn FnMut(&mut dyn FnMut(Range<u64>)),
-    ) -> Result<(), Errno> {
+    pub(crate) fn refresh(&self, range: Range<u64>, changed: &mut dyn FnMut(Found<'_>)) -> Result<(), Errno> {
         const CHUNK: u64 = 1 << 20;
         let mut at = range.start;
         let end = range.end.min(self.len());
@@ -147,11 +142,13 @@ impl Image {
             let part = at..end.min(at + CHUNK);
             let mut io = self.io.lock();
             // SAFETY: `fresh` is as long as any part.
-            let read = unsafe { read_range(io.any(), fresh.as_mut_ptr(), part.clone()) }?;
+            let read = unsafe { read_range(io.store(), fresh.as_mut_ptr(), part.clone()) }?;
             let before = snapshot(io.window.at(part.start), read as usize);
-            // Pages changed up to here must keep their content.
+            // Pages changed up to here must keep their content; `compare` knows of each byte.
             let mut own = Vec::new();
-            changed(&mut |run| own.push(run));
+            if io.pristine.is_none() {
+                changed(&mut |run| own.push(run));
+            }
             for run in own {
                 let new = io.marks.set(to_pages(&run));
                 add(&self.counters.pages_changed, new as u64);
@@ -163,10 +160,13 @@ impl Image {
     }
 }
 
+/// Receives ranges of bytes.
+pub(crate) type Found<'a> = &'a mut dyn FnMut(Range<u64>);
+
 /// Reads a range of the store into the memory. Returns the bytes read.
 fn fill(io: &mut Io, range: Range<u64>) -> Result<u64, Errno> {
-    let Io { window, reader, writer, pristine, .. } = io;
-    let store = writer.as_ref().unwrap_or(reader);
+    let Io { window, first, writer, pristine, .. } = io;
+    let store = writer.as_ref().unwrap_or(first);
     let Some(pristine) = pristine else {
         // SAFETY: the window covers the image's length, which the range is inside of.
         return unsafe { read_range(store, window.at(range.start), range) };
@@ -212,8 +212,9 @@ fn replace(io: &mut Io, start: u64, before: &[u8], fresh: &[u8]) {
         if was == new || io.marks.contains((at / page as u64) as usize) {
             continue;
         }
+        let stored = io.pristine.as_ref().map(|p| p.get(at as usize, was.len()).to_vec());
         for (i, (a, b)) in was.iter().zip(new).enumerate() {
-            if a != b {
+            if a != b && stored.as_ref().is_none_or(|stored| stored[i] == *a) {
                 // SAFETY: inside the window; an atomic byte, because the program may store into it right now.
                 let byte = unsafe { AtomicU8::from_ptr(io.window.at(at + i as u64)) };
                 let _ = byte.compare_exchange(*a, *b, Ordering::AcqRel, Ordering::Relaxed);

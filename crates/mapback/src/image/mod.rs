@@ -44,7 +44,9 @@ struct Io {
     loaded: bool,
     window: Window,
     marks: Marks,
-    reader: FileStore,
+    /// The first handle, with the access of the descriptor that was mapped first.
+    first: FileStore,
+    /// One that may write, if the first may not and a later descriptor could.
     writer: Option<FileStore>,
     pristine: Option<Pristine>,
 }
@@ -86,9 +88,9 @@ impl Drop for Window {
 }
 
 impl Io {
-    /// The handle to use for what does not write.
-    fn any(&self) -> &FileStore {
-        self.writer.as_ref().unwrap_or(&self.reader)
+    /// The handle with the most access.
+    fn store(&self) -> &FileStore {
+        self.writer.as_ref().unwrap_or(&self.first)
     }
 }
 
@@ -97,20 +99,13 @@ impl Image {
     ///
     /// # Errors
     /// `EMFILE`, `ENOMEM` and the like.
-    pub(crate) fn new(
-        id: FileId,
-        fd: BorrowedFd<'_>,
-        writable: bool,
-        compare: bool,
-    ) -> Result<Image, Errno> {
-        let reader = FileStore::open(fd, false)?;
-        let writer = if writable { Some(FileStore::open(fd, true)?) } else { None };
+    pub(crate) fn new(id: FileId, fd: BorrowedFd<'_>, writable: bool, compare: bool) -> Result<Image, Errno> {
         let io = Io {
             loaded: false,
             window: Window::default(),
             marks: Marks::default(),
-            reader,
-            writer,
+            first: FileStore::open(fd, writable)?,
+            writer: None,
             pristine: compare.then(Pristine::default),
         };
         Ok(Image {
@@ -128,7 +123,7 @@ impl Image {
     /// Takes over the access of a descriptor, if it may write and the image could not.
     pub(crate) fn adopt(&self, fd: BorrowedFd<'_>, writable: bool) -> Result<(), Errno> {
         let mut io = self.io.lock();
-        if writable && io.writer.is_none() {
+        if writable && !io.store().is_writable() {
             io.writer = Some(FileStore::open(fd, true)?);
         }
         Ok(())
@@ -141,7 +136,7 @@ impl Image {
 
     /// The length of the file in its store, now.
     pub(crate) fn store_len(&self) -> Result<u64, Errno> {
-        self.io.lock().any().len()
+        self.io.lock().store().len()
     }
 
     /// Notes pages as changed; `bytes` are file offsets.
@@ -162,7 +157,7 @@ impl Image {
     /// # Errors
     /// Those of `fdatasync`.
     pub(crate) fn sync(&self) -> Result<(), Errno> {
-        self.io.lock().any().sync()
+        self.io.lock().store().sync()
     }
 
     /// Takes the image's lock over a fork, so that no other thread's work is cut in two in the child.

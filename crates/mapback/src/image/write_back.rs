@@ -62,10 +62,9 @@ impl Image {
 
     fn write_runs(&self, io: &mut Io, pages: Range<usize>) -> Result<(), WriteBackError> {
         let page = os::page_size();
-        let fail =
-            |errno, bytes| WriteBackError { errno, file: self.name.clone(), bytes };
+        let fail = |errno, bytes| WriteBackError { errno, file: self.name.clone(), bytes };
         let whole = 0..self.len();
-        let file_len = io.any().len().map_err(|e| fail(e, whole.clone()))?;
+        let file_len = io.store().len().map_err(|e| fail(e, whole.clone()))?;
         let limit = file_len.min(self.len());
         let mut first = Ok(());
         let mut retry = Vec::new();
@@ -88,8 +87,8 @@ impl Image {
 
     /// Writes one run; on error says how many of its bytes are in the store.
     fn write_run(&self, io: &mut Io, bytes: Range<u64>) -> Result<(), (Errno, usize)> {
-        let Io { window, writer, pristine, .. } = io;
-        let Some(store) = writer else { return Err((Errno::BADF, 0)) };
+        let Io { window, first, writer, pristine, .. } = io;
+        let store = writer.as_ref().unwrap_or(first);
         let from = window.at(bytes.start);
         let len = (bytes.end - bytes.start) as usize;
         if let Some(pristine) = pristine {

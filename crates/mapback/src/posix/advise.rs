@@ -65,8 +65,15 @@ impl Space {
     ) -> Result<(), Errno> {
         let mut done = Ok(());
         let mut at = range.start;
+        for (part, _) in parts.iter().filter(|(_, m)| m.shared) {
+            // The kernel tells of locked pages in this way too, and does nothing else with memory of ours.
+            let locked = mem::msync(part.start, part.len(), mem::MS_INVALIDATE) == Err(Errno::BUSY);
+            if locked && advice == advice::DONTNEED {
+                return Err(Errno::INVAL);
+            }
+        }
         let shared = parts.iter().filter(|(_, m)| m.shared).map(|(r, _)| r.clone());
-        for part in shared.chain([range.end..range.end]) {
+        for part in shared.chain(core::iter::once(range.end..range.end)) {
             if at < part.start {
                 // SAFETY: the caller's own request, for a part of its range.
                 done = both(done, unsafe { mem::madvise(at, part.start - at, advice) });

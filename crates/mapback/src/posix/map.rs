@@ -172,4 +172,3 @@ fn replaced(req: &Request) -> Option<Range<usize>> {
     let fixed = req.flags & mem::MAP_FIXED != 0 && req.flags & mem::MAP_FIXED_NOREPLACE == 0;
     if fixed { span(req.addr, req.len) } else { None }
 }
-

@@ -174,7 +174,7 @@ impl Space {
 /// The page-rounded range of a call's arguments; `None` when they are at fault, which the kernel will say.
 fn span(addr: usize, len: usize) -> Option<Range<usize>> {
     let page = os::page_size();
-    if addr % page != 0 {
+    if !addr.is_multiple_of(page) {
         return None;
     }
     let end = addr.checked_add(crate::page::ceil(len, page)?)?;

@@ -41,12 +41,16 @@ impl Default for Config {
 
 impl core::fmt::Debug for Config {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Config").field("mode", &self.mode).field("tracker", &self.tracker).finish_non_exhaustive()
+        f.debug_struct("Config")
+            .field("mode", &self.mode)
+            .field("tracker", &self.tracker)
+            .finish_non_exhaustive()
     }
 }
 
 /// File systems whose files are memory already.
-const IN_MEMORY: [u64; 3] = [0x0102_1994 /* tmpfs */, 0x8584_58f6 /* ramfs */, 0x9584_58f6 /* hugetlbfs */];
+const IN_MEMORY: [u64; 3] =
+    [0x0102_1994 /* tmpfs */, 0x8584_58f6 /* ramfs */, 0x9584_58f6 /* hugetlbfs */];
 
 /// File systems whose files are no files: the kernel makes their content as it is read.
 const PSEUDO: [u64; 19] = [

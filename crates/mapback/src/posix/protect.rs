@@ -21,8 +21,12 @@ impl Space {
     pub unsafe fn mprotect(&self, addr: usize, len: usize, prot: i32) -> Result<(), Errno> {
         // SAFETY: the caller's own request.
         let ask = |part: &Range<usize>| unsafe { mem::mprotect(part.start, part.len(), prot) };
+        let all = || {
+            // SAFETY: as above; arguments that are at fault go on as they came.
+            unsafe { mem::mprotect(addr, len, prot) }
+        };
         let whole = span(addr, len).filter(|_| self.has_maps() && prot & !KNOWN == 0);
-        let Some(range) = whole else { return ask(&(addr..addr.wrapping_add(len))) };
+        let Some(range) = whole else { return all() };
         let mut state = self.enter();
         let mut parts: Vec<(Range<usize>, Option<Map>)> =
             state.maps.overlapping(&range).into_iter().map(|(r, m)| (r, Some(m))).collect();

@@ -145,13 +145,7 @@ impl Space {
 }
 
 /// Enters what the kernel moved (or duplicated, with an old length of 0) at its new place.
-fn arrived(
-    state: &mut super::state::State,
-    call: Remap,
-    addr: usize,
-    source: &Range<usize>,
-    parts: &[Part],
-) {
+fn arrived(state: &mut super::state::State, call: Remap, addr: usize, source: &Range<usize>, parts: &[Part]) {
     let Some(target) = span(addr, call.new_len) else { return };
     let keeps = call.old_len == 0 || call.flags & MREMAP_DONTUNMAP != 0;
     state.maps.remove(&target);

@@ -30,8 +30,7 @@ impl PartialEq for Map {
     fn eq(&self, other: &Map) -> bool {
         Arc::ptr_eq(&self.image, &other.image)
             && (self.delta, self.shared, self.prot) == (other.delta, other.shared, other.prot)
-            && (self.allowed, self.tracker, self.no_fork)
-                == (other.allowed, other.tracker, other.no_fork)
+            && (self.allowed, self.tracker, self.no_fork) == (other.allowed, other.tracker, other.no_fork)
     }
 }
 

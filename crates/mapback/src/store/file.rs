@@ -3,8 +3,8 @@
 use super::Store;
 use crate::sys::Errno;
 use crate::sys::os::fd::Private;
-use crate::sys::os::{file, locks};
 use crate::sys::os::signal::Blocked;
+use crate::sys::os::{file, locks};
 use core::ops::Range;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use rustix::fd::{AsFd, BorrowedFd};
@@ -19,6 +19,7 @@ pub(crate) struct FileStore {
     ino: u64,
     /// The open file description is our own: its offset may be moved, and nobody else can set its flags.
     own: bool,
+    writable: bool,
 }
 
 /// Handles whose closing waits, because it would drop the program's record locks (L10).
@@ -42,7 +43,12 @@ impl FileStore {
             Ok(new) => (new, true),
             Err(_) => (FileStore::duplicate(fd)?, false),
         };
-        Ok(FileStore { fd: Some(fd), dev: facts.dev, ino: facts.ino, own })
+        Ok(FileStore { fd: Some(fd), dev: facts.dev, ino: facts.ino, own, writable })
+    }
+
+    /// Whether it may write.
+    pub(crate) fn is_writable(&self) -> bool {
+        self.writable
     }
 
     fn duplicate(fd: BorrowedFd<'_>) -> Result<Private, Errno> {

@@ -5,8 +5,8 @@
 
 use super::protocol::{self, Memory, PageState, Verdict};
 use super::{Sink, Tracker};
-use crate::sys::os::{self, chain, mem};
 use crate::sys::Errno;
+use crate::sys::os::{self, chain, mem};
 use core::ops::Range;
 use core::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 

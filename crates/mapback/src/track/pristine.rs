@@ -42,6 +42,11 @@ impl Pristine {
         self.bytes.bytes_mut()[at..at + bytes.len()].copy_from_slice(bytes);
     }
 
+    /// What stands in the store from byte `at` on.
+    pub(crate) fn get(&self, at: usize, len: usize) -> &[u8] {
+        &self.bytes.bytes()[at..at + len]
+    }
+
     /// Reports the maximal stretches of bytes, as offsets, in which `now`, standing at `at`, differs.
     pub(crate) fn differences(&self, at: usize, now: &[u8], sink: &mut dyn FnMut(Range<usize>)) {
         let was = &self.bytes.bytes()[at..at + now.len()];

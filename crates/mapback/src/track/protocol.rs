@@ -79,7 +79,9 @@ impl PageState {
         if word & OURS == 0 || word & LOCKED != 0 {
             return Err(word);
         }
-        self.0.compare_exchange(word, word | LOCKED, Ordering::AcqRel, Ordering::Acquire).or(Err(word | LOCKED))
+        self.0
+            .compare_exchange(word, word | LOCKED, Ordering::AcqRel, Ordering::Acquire)
+            .or(Err(word | LOCKED))
     }
 
     fn unlock(&self, word: u16) {
@@ -95,7 +97,7 @@ fn armed(desired: u16) -> i32 {
 }
 
 /// Takes the lock of a tracked page, waiting for a handler to finish; `None` when the page is not tracked.
-fn lock<'m>(mem: &'m impl Memory, page: usize) -> Option<(&'m PageState, u16)> {
+fn lock(mem: &impl Memory, page: usize) -> Option<(&PageState, u16)> {
     let state = mem.state(page)?;
     loop {
         match state.try_lock() {

@@ -6,8 +6,8 @@
 //! meanwhile has no mark either, and is reported: the error is always on the safe side.
 
 use super::{Sink, Tracker};
-use crate::sys::os::{self, mem, pagemap::Pagemap, uffd::Uffd};
 use crate::sys::Errno;
+use crate::sys::os::{self, mem, pagemap::Pagemap, uffd::Uffd};
 use core::ops::Range;
 
 /// What belongs to one address space.

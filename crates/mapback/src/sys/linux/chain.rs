@@ -18,8 +18,7 @@ struct Kept {
     words: [AtomicU64; 4],
 }
 
-static PROGRAM: Kept =
-    Kept { version: AtomicUsize::new(0), words: [const { AtomicU64::new(0) }; 4] };
+static PROGRAM: Kept = Kept { version: AtomicUsize::new(0), words: [const { AtomicU64::new(0) }; 4] };
 static INSTALLED: AtomicBool = AtomicBool::new(false);
 static RESOLVE: AtomicUsize = AtomicUsize::new(0);
 
@@ -30,7 +29,7 @@ impl Kept {
             let [handler, flags, restorer, mask] =
                 core::array::from_fn(|i| self.words[i].load(Ordering::Relaxed));
             fence(Ordering::Acquire);
-            if before % 2 == 0 && self.version.load(Ordering::Relaxed) == before {
+            if before.is_multiple_of(2) && self.version.load(Ordering::Relaxed) == before {
                 return Action { handler: handler as usize, flags, restorer: restorer as usize, mask };
             }
             core::hint::spin_loop();

@@ -37,6 +37,12 @@ fn guard(fd: i32, on: bool) {
 pub(crate) struct Private(i32);
 
 impl Private {
+    /// Keeps a descriptor where it is: moving it would close the old number, and closing any descriptor of a file
+    /// drops the process's record locks on it (L10).
+    pub(crate) fn stay(fd: OwnedFd) -> Private {
+        Private::guarded(fd)
+    }
+
     /// Takes a descriptor that the library just opened, and moves it out of the program's way.
     pub(crate) fn new(fd: OwnedFd) -> Private {
         match Private::duplicate(fd.as_fd()) {
@@ -54,7 +60,7 @@ impl Private {
     /// `EBADF`, or `EMFILE` when the table is full.
     pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> Result<Private, Errno> {
         let again = |least| rustix::io::fcntl_dupfd_cloexec(fd, least);
-        again(FLOOR).or_else(|_| again(3)).map(Private::guarded)
+        again(FLOOR).or_else(|_| with_room(|| again(3))).map(Private::guarded)
     }
 
     fn guarded(fd: OwnedFd) -> Private {
@@ -82,6 +88,27 @@ impl AsFd for Private {
 fn close(fd: i32) {
     // SAFETY: both callers own `fd` and forget it with this call.
     unsafe { rustix::io::close(fd) }
+}
+
+/// Opens something, also when the program has used up all descriptors that it may have: the kernel's own `mmap`
+/// needs none, so neither shall ours fail for want of one. The soft limit is lifted for a moment, as far as the hard
+/// one allows.
+///
+/// # Errors
+/// Those of `open`.
+pub(crate) fn with_room<T>(open: impl Fn() -> Result<T, Errno>) -> Result<T, Errno> {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    match open() {
+        Err(Errno::MFILE) => {}
+        done => return done,
+    }
+    let before = getrlimit(Resource::Nofile);
+    let more = before.current.map(|soft| soft.saturating_add(64));
+    let current = more.map(|soft| before.maximum.map_or(soft, |hard| soft.min(hard)));
+    setrlimit(Resource::Nofile, rustix::process::Rlimit { current, ..before })?;
+    let done = open();
+    let _ = setrlimit(Resource::Nofile, before);
+    done
 }
 
 /// The program's descriptor, for the length of one call.

@@ -1,6 +1,6 @@
 //! Files: what is asked of a descriptor, and positioned reads and writes from raw memory.
 
-use super::fd::Private;
+use super::fd::{Private, with_room};
 use super::raw::{Sysno, call};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags};
@@ -92,8 +92,10 @@ fn proc_path(fd: BorrowedFd<'_>) -> CString {
 pub(crate) fn reopen(fd: BorrowedFd<'_>, writable: bool) -> Result<Private, Errno> {
     let access = if writable { OFlags::RDWR } else { OFlags::RDONLY };
     let flags = access | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
-    let new = Private::new(rustix::fs::open(proc_path(fd), flags, Mode::empty())?);
-    let (was, is) = (facts(fd)?, facts(new.as_fd())?);
+    let was = facts(fd)?;
+    let new = with_room(|| rustix::fs::open(proc_path(fd), flags, Mode::empty()))?;
+    let is = facts(new.as_fd())?;
+    let new = if super::locks::held(was.dev, was.ino) { Private::stay(new) } else { Private::new(new) };
     // A name like "/x (deleted)" may be somebody else's file on systems whose /proc links are plain text.
     if (was.dev, was.ino) == (is.dev, is.ino) { Ok(new) } else { Err(Errno::NOENT) }
 }

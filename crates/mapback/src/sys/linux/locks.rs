@@ -7,8 +7,7 @@ use rustix::fs::{Mode, OFlags};
 pub(crate) fn held(dev: u64, ino: u64) -> bool {
     let Some(text) = read_all() else { return true };
     let pid = super::pid().to_string();
-    let wanted =
-        format!("{:02x}:{:02x}:{ino}", rustix::fs::major(dev), rustix::fs::minor(dev));
+    let wanted = format!("{:02x}:{:02x}:{ino}", rustix::fs::major(dev), rustix::fs::minor(dev));
     String::from_utf8_lossy(&text).lines().any(|line| {
         let mut words = line.split_ascii_whitespace().skip(1).filter(|w| *w != "->");
         words.next() == Some("POSIX") && {
@@ -19,8 +18,9 @@ pub(crate) fn held(dev: u64, ino: u64) -> bool {
 }
 
 fn read_all() -> Option<Vec<u8>> {
-    let fd = rustix::fs::open(c"/proc/locks", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
-    let fd = super::fd::Private::new(fd);
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let fd = super::fd::with_room(|| rustix::fs::open(c"/proc/locks", flags, Mode::empty())).ok()?;
+    let fd = super::fd::Private::stay(fd);
     let mut text = vec![0u8; 16 * 1024];
     let mut used = 0;
     loop {

@@ -2,6 +2,7 @@
 
 use super::raw::{Sysno, call};
 use core::ops::Range;
+use core::sync::atomic::{AtomicUsize, Ordering};
 use rustix::io::Errno;
 
 /// `PROT_READ`, as in `<sys/mman.h>`.
@@ -73,7 +74,27 @@ pub(crate) unsafe fn mmap(
 pub(crate) fn anonymous(len: usize) -> Result<usize, Errno> {
     let flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
     // SAFETY: the kernel chooses an address that is free.
-    unsafe { mmap(0, len, PROT_READ | PROT_WRITE, flags, -1, 0) }
+    unsafe { mmap(apart(len), len, PROT_READ | PROT_WRITE, flags, -1, 0) }
+}
+
+/// Where to put memory of the library's own: apart from the program's maps, so that a range which the program just
+/// freed stays free for it. Only a hint; the beginning is random, like everything else's.
+pub(crate) fn apart(len: usize) -> usize {
+    /// Above what programs use from below, below what the kernel uses from above.
+    const LOW: usize = 1 << 44;
+    const ROOM: usize = 1 << 45;
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    if NEXT.load(Ordering::Relaxed) == 0 {
+        let mut random = [0u8; 4];
+        // Without randomness the beginning is fixed; the kernel's own choice would not be worse to guess.
+        let _ = rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::NONBLOCK);
+        let begin = LOW + ((u32::from_ne_bytes(random) as usize) << 12);
+        let _ = NEXT.compare_exchange(0, begin, Ordering::Relaxed, Ordering::Relaxed);
+    }
+    // A gap of a page keeps neighbours from being merged into one map.
+    let step = len.saturating_add(2 * super::page_size()) & !(super::page_size() - 1);
+    let at = NEXT.fetch_add(step, Ordering::Relaxed);
+    if (LOW..LOW + ROOM).contains(&at) { at } else { 0 }
 }
 
 /// `munmap`.

@@ -1,6 +1,6 @@
 //! `PAGEMAP_SCAN` (Linux 6.7): which pages were written, and write-protect them again in the same step.
 
-use super::fd::Private;
+use super::fd::{Private, with_room};
 use super::raw::{Sysno, call};
 use core::ops::Range;
 use rustix::fd::{AsFd, AsRawFd};
@@ -52,7 +52,8 @@ impl Pagemap {
     /// # Errors
     /// `ENOENT` where /proc is not mounted.
     pub(crate) fn open() -> Result<Pagemap, Errno> {
-        let fd = rustix::fs::open(c"/proc/self/pagemap", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let fd = with_room(|| rustix::fs::open(c"/proc/self/pagemap", flags, Mode::empty()))?;
         Ok(Pagemap { fd: Private::new(fd) })
     }
 
@@ -101,11 +102,7 @@ impl Pagemap {
     ///
     /// # Errors
     /// As [`Pagemap::collect`].
-    pub(crate) fn peek(
-        &self,
-        range: &Range<usize>,
-        sink: &mut dyn FnMut(Range<usize>),
-    ) -> Result<(), Errno> {
+    pub(crate) fn peek(&self, range: &Range<usize>, sink: &mut dyn FnMut(Range<usize>)) -> Result<(), Errno> {
         self.scan(range, PM_SCAN_CHECK_WPASYNC, sink)
     }
 

@@ -1,6 +1,6 @@
 //! Shared-memory objects: the memory behind an image.
 
-use super::fd::Private;
+use super::fd::{Private, with_room};
 use super::mem;
 use core::ops::Range;
 use rustix::fd::{AsFd, AsRawFd};
@@ -19,7 +19,7 @@ impl Shm {
     /// # Errors
     /// `ENOMEM`, `EMFILE`, `ENFILE`; `ENOSYS` before Linux 3.17.
     pub(crate) fn new() -> Result<Shm, Errno> {
-        let fd = rustix::fs::memfd_create(c"mapback", MemfdFlags::CLOEXEC)?;
+        let fd = with_room(|| rustix::fs::memfd_create(c"mapback", MemfdFlags::CLOEXEC))?;
         Ok(Shm { fd: Private::new(fd) })
     }
 
@@ -66,6 +66,6 @@ impl Shm {
     pub(crate) fn window(&self, len: usize) -> Result<usize, Errno> {
         let flags = mem::MAP_SHARED | mem::MAP_NORESERVE;
         // SAFETY: the kernel chooses an address that is free.
-        unsafe { self.map(0, len, mem::PROT_READ | mem::PROT_WRITE, flags, 0) }
+        unsafe { self.map(mem::apart(len), len, mem::PROT_READ | mem::PROT_WRITE, flags, 0) }
     }
 }

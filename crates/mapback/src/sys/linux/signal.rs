@@ -100,8 +100,7 @@ pub(crate) enum How {
 /// Changes this thread's signal mask and returns the old one.
 pub(crate) fn mask(how: How, set: Mask) -> Mask {
     let mut old: Mask = 0;
-    let args =
-        [how as usize, &raw const set as usize, &raw mut old as usize, size_of::<Mask>(), 0, 0];
+    let args = [how as usize, &raw const set as usize, &raw mut old as usize, size_of::<Mask>(), 0, 0];
     // SAFETY: both pointers are to live words of the size given. The call cannot fail with these arguments.
     let _ = unsafe { call(Sysno::rt_sigprocmask, args) };
     old

@@ -1,6 +1,6 @@
 //! The part of userfaultfd(2) that asynchronous write protection needs; no published binding has it.
 
-use super::fd::Private;
+use super::fd::{Private, with_room};
 use super::raw::{Sysno, call};
 use core::ops::Range;
 use rustix::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -55,7 +55,8 @@ pub(crate) struct Uffd {
 /// Opens a userfaultfd for faults of user mode, which needs no privilege.
 fn open() -> Result<OwnedFd, Errno> {
     // SAFETY: the call takes no pointer.
-    let fd = unsafe { call(Sysno::userfaultfd, [O_CLOEXEC | UFFD_USER_MODE_ONLY, 0, 0, 0, 0, 0]) }?;
+    let ask = || unsafe { call(Sysno::userfaultfd, [O_CLOEXEC | UFFD_USER_MODE_ONLY, 0, 0, 0, 0, 0]) };
+    let fd = with_room(ask)?;
     // SAFETY: the kernel just gave us this descriptor.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
 }

@@ -1,0 +1,171 @@
+//! Mistakes, each in a small copy of the function that avoids it; the model must find every one.
+
+use super::*;
+
+/// One preemption fewer than the real functions get.
+fn must_find(body: impl Fn() + Send + Sync + 'static) {
+    explore(PREEMPTIONS - 1, body);
+}
+
+fn or(mem: &Machine, page: usize, bits: u16) {
+    mem.states[page].0.fetch_or(bits, Ordering::AcqRel);
+}
+
+fn clear(mem: &Machine, page: usize, bits: u16) {
+    mem.states[page].0.fetch_and(!bits, Ordering::AcqRel);
+}
+
+/// I2 reversed: the content is read before the page is made read-only.
+fn copy_then_collect(mem: &Machine) -> Vec<Content> {
+    let mut file = mem.file.lock().unwrap();
+    let mut before = file.clone();
+    mem.copy(0..mem.states.len(), &mut before);
+    collect(mem, 0..mem.states.len(), &mut |run| file[run.clone()].copy_from_slice(&before[run]));
+    file.clone()
+}
+
+#[test]
+#[should_panic(expected = "lost:")]
+fn loom_finds_copying_before_collecting() {
+    must_find(|| stores_and_a_collector(write_fault, copy_then_collect));
+}
+
+/// Without the lock: a collector that comes in between takes the note away, and the page is opened unnoted.
+fn note_then_open(mem: &Machine, page: usize) -> Verdict {
+    or(mem, page, CHANGED | WRITABLE);
+    mem.protect(page..page + 1, RW).unwrap();
+    Verdict::Retry
+}
+
+#[test]
+#[should_panic(expected = "lost:")]
+fn loom_finds_noting_before_opening() {
+    must_find(|| stores_and_a_collector(note_then_open, Machine::sync));
+}
+
+/// Without the lock: somebody else's store goes through before the note, and a sync does not see it.
+fn open_then_note(mem: &Machine, page: usize) -> Verdict {
+    mem.protect(page..page + 1, RW).unwrap();
+    or(mem, page, CHANGED | WRITABLE);
+    Verdict::Retry
+}
+
+#[test]
+#[should_panic(expected = "msync:")]
+fn loom_finds_opening_before_noting() {
+    must_find(|| store_then_sync(open_then_note, collect));
+}
+
+/// Without the lock: a fault between the two steps is noted, and the note is cleared.
+fn protect_then_clear(mem: &Machine, pages: Range<usize>, sink: &mut dyn FnMut(Range<usize>)) {
+    for page in pages {
+        if word_of(mem, page) & CHANGED != 0 {
+            mem.protect(page..page + 1, armed(RW as u16)).unwrap();
+            sink(page..page + 1);
+            clear(mem, page, CHANGED | WRITABLE);
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "lost:")]
+fn loom_finds_clearing_after_protecting() {
+    must_find(|| stores_and_a_collector(write_fault, |m| m.sync_with(protect_then_clear)));
+}
+
+/// Reports and forgets, and leaves the page writable.
+fn collect_without_rearming(mem: &Machine, pages: Range<usize>, sink: &mut dyn FnMut(Range<usize>)) {
+    let run = lock_run(mem, &pages, |word| word & (CHANGED | LOCKED) != 0);
+    unlock_run(mem, run, |page, word| {
+        sink(page..page + 1);
+        word & !(CHANGED | WRITABLE)
+    });
+}
+
+#[test]
+#[should_panic(expected = "lost:")]
+fn loom_finds_a_missing_rearm() {
+    must_find(|| stores_and_a_collector(write_fault, |m| m.sync_with(collect_without_rearming)));
+}
+
+/// Does not wait for a handler that is at work: what it opened may have been stored to.
+fn collect_around_handlers(mem: &Machine, pages: Range<usize>, sink: &mut dyn FnMut(Range<usize>)) {
+    for page in pages {
+        if word_of(mem, page) & CHANGED != 0 {
+            collect(mem, page..page + 1, sink);
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "msync:")]
+fn loom_finds_a_collector_that_does_not_wait_for_handlers() {
+    must_find(|| store_then_sync(write_fault, collect_around_handlers));
+}
+
+/// Opens the neighbour too, and notes only the page that faulted.
+fn widen_unnoted(mem: &Machine, page: usize) -> Verdict {
+    let Ok(word) = mem.states[page].try_lock() else {
+        mem.relax();
+        return Verdict::Retry;
+    };
+    mem.protect(0..mem.states.len(), RW).unwrap();
+    mem.states[page].unlock(word | CHANGED | WRITABLE);
+    Verdict::Retry
+}
+
+#[test]
+#[should_panic(expected = "lost:")]
+fn loom_finds_widening_that_notes_one_page() {
+    must_find(|| refused(1, false, widen_unnoted));
+}
+
+/// Without the lock: a handler that read the old word opens the page again.
+fn set_desired_unlocked(mem: &Machine, pages: Range<usize>, desired: i32) -> Result<(), Errno> {
+    for page in pages {
+        mem.protect(page..page + 1, armed(desired as u16))?;
+        clear(mem, page, DESIRED | WRITABLE);
+        or(mem, page, desired as u16);
+    }
+    Ok(())
+}
+
+#[test]
+#[should_panic(expected = "forbidden:")]
+fn loom_finds_an_unlocked_change_of_protection() {
+    must_find(|| forbid(set_desired_unlocked));
+}
+
+/// Re-arms what the kernel is about to write to.
+fn collect_what_is_held(mem: &Machine, pages: Range<usize>, sink: &mut dyn FnMut(Range<usize>)) {
+    let run = lock_run(mem, &pages, |word| word & (CHANGED | LOCKED) != 0);
+    for page in run.clone() {
+        mem.protect(page..page + 1, armed(RW as u16)).unwrap();
+    }
+    unlock_run(mem, run, |page, word| {
+        sink(page..page + 1);
+        word & !(CHANGED | WRITABLE)
+    });
+}
+
+#[test]
+#[should_panic(expected = "hold: EFAULT")]
+fn loom_finds_a_collector_that_ignores_holds() {
+    must_find(|| kernel_access(collect_what_is_held));
+}
+
+/// Reports first and makes inaccessible afterwards.
+fn report_then_close(
+    mem: &Machine,
+    pages: Range<usize>,
+    sink: &mut dyn FnMut(Range<usize>),
+) -> Result<(), Errno> {
+    collect(mem, pages.clone(), sink);
+    retire(mem, pages, &mut |_| ())
+}
+
+#[test]
+#[should_panic(expected = "lost:")]
+fn loom_finds_reporting_before_closing() {
+    must_find(|| end_of_map(report_then_close));
+}
