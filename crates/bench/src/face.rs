@@ -70,11 +70,15 @@ impl Face {
         let Face::Mapback(space, tracker) = self else { return Ok(()) };
         let unsupported = |text| Err(io::Error::new(io::ErrorKind::Unsupported, text));
         if !space.has_maps() {
-            return unsupported("mapback leaves files on this file system to the kernel: choose another --dir".into());
+            return unsupported(
+                "mapback leaves files on this file system to the kernel: choose another --dir".into(),
+            );
         }
         match space.stats().pop() {
             Some(stats) if stats.tracker == tracker.name() => Ok(()),
-            Some(stats) => unsupported(format!("the tracker {tracker} does not work here, {} was taken", stats.tracker)),
+            Some(stats) => {
+                unsupported(format!("the tracker {tracker} does not work here, {} was taken", stats.tracker))
+            }
             None => unsupported("mapback has no statistics of its map".into()),
         }
     }

@@ -153,6 +153,11 @@ pub fn tracked_as_whole() -> bool {
     under_mapback() && std::env::var("MAPBACK_TRACKER").is_ok_and(|tracker| tracker == "whole")
 }
 
+/// Whether mapback's `fault` tracker is in use, which needs SIGSEGV to be open at all times.
+pub fn tracked_by_faults() -> bool {
+    under_mapback() && std::env::var("MAPBACK_TRACKER").is_ok_and(|tracker| tracker == "fault")
+}
+
 /// Lets SIGALRM kill this process if it hangs.
 fn start_watchdog() {
     // SAFETY: alarm takes a number; nobody handles SIGALRM.

@@ -3,7 +3,7 @@
 use super::policy::{Candidate, is_refusal};
 use super::state::State;
 use super::table::Map;
-use super::{Mode, Pending, Request, Space, span};
+use super::{Mode, Pending, Request, Space, joined, span};
 use crate::image::Image;
 use crate::stats::add;
 use crate::sys::Errno;
@@ -93,7 +93,7 @@ impl Space {
             let mut pending = Pending::new();
             let done = act(&mut state);
             match &done {
-                Ok(_) => pending.extend(parts.iter().map(|(r, m)| (m.image.clone(), m.bytes(r)))),
+                Ok(_) => pending = joined(parts.iter().map(|(r, m)| (m.image.clone(), m.bytes(r)))),
                 Err(_) => state.restore(&parts),
             }
             (done, pending)

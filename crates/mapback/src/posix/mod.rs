@@ -185,3 +185,17 @@ fn span(addr: usize, len: usize) -> Option<Range<usize>> {
 fn both(first: Result<(), Errno>, second: Result<(), Errno>) -> Result<(), Errno> {
     first.and(second)
 }
+
+/// Neighbouring parts of one image joined into one: a map that was cut into many pieces is still one piece of work.
+fn joined(parts: impl Iterator<Item = (Arc<Image>, Range<u64>)>) -> Pending {
+    let mut all = Pending::new();
+    for (image, bytes) in parts {
+        match all.last_mut() {
+            Some((last, before)) if Arc::ptr_eq(last, &image) && before.end == bytes.start => {
+                before.end = bytes.end;
+            }
+            _ => all.push((image, bytes)),
+        }
+    }
+    all
+}

@@ -1,6 +1,6 @@
 //! `msync`, and writing everything back.
 
-use super::{Pending, Space, both, span};
+use super::{Pending, Space, both, joined, span};
 use crate::sys::Errno;
 use crate::sys::os::{mem, signal::Blocked};
 use std::sync::Arc;
@@ -18,11 +18,10 @@ impl Space {
         let (Some(range), Ok(()) | Err(Errno::NOMEM)) = (whole, asked) else { return asked };
         let parts = {
             let mut state = self.enter();
-            let mut parts = Pending::new();
-            for (part, map) in state.maps.overlapping(&range).into_iter().filter(|(_, m)| m.shared) {
-                let bytes = map.bytes(&part);
-                state.collect(&map.image, &bytes);
-                parts.push((map.image, bytes));
+            let shared = state.maps.overlapping(&range).into_iter().filter(|(_, m)| m.shared);
+            let parts = joined(shared.map(|(part, map)| (map.image.clone(), map.bytes(&part))));
+            for (image, bytes) in &parts {
+                state.collect(image, bytes);
             }
             parts
         };

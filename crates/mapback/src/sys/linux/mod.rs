@@ -11,6 +11,7 @@ pub(crate) mod raw;
 pub(crate) mod shm;
 pub(crate) mod signal;
 pub(crate) mod uffd;
+pub(crate) mod uring;
 
 /// The size of a page in bytes.
 pub(crate) fn page_size() -> usize {

@@ -28,23 +28,32 @@ struct Hardware {
 
 struct Machine {
     states: Vec<PageState>,
+    /// Stored to before each use of a state, and never read. Loom reorders two accesses when they conflict with
+    /// the *last* one of their variable; a thread that loads a word and then exchanges it hides from loom that
+    /// its exchange conflicts with another thread's earlier load. These stores conflict, and hide nothing.
+    turns: Vec<AtomicU16>,
     hardware: Vec<Mutex<Hardware>>,
     /// The file's pages. Its lock is the owner's, under which collectors run.
     file: Mutex<Vec<Content>>,
-    /// Whether the kernel can split a map at all.
-    splits: bool,
+    /// One change of protection at a time. The number is how many stretches of one protection there may be
+    /// (`max_map_count`).
+    kernel: Mutex<usize>,
 }
 
 type Handler = fn(&Machine, usize) -> Verdict;
-type Collector = fn(&Machine, Range<usize>, &mut dyn FnMut(Range<usize>));
+type Sink<'s> = &'s mut dyn FnMut(Range<usize>);
+type Collector = fn(&Machine, Range<usize>, Sink<'_>);
+type Retire = fn(&Machine, Range<usize>, Sink<'_>) -> Result<(), Errno>;
 
 impl Memory for Machine {
     fn state(&self, page: usize) -> Option<&PageState> {
+        self.turns.get(page)?.store(0, Ordering::Relaxed);
         self.states.get(page)
     }
 
     fn protect(&self, pages: Range<usize>, prot: i32) -> Result<(), Errno> {
-        if !self.splits && pages.len() < self.states.len() {
+        let most = self.kernel.lock().unwrap();
+        if *most < self.states.len() && self.stretches(&pages, prot) > *most {
             return Err(Errno::NOMEM);
         }
         let alone = pages.len() == 1;
@@ -66,13 +75,14 @@ impl Memory for Machine {
 }
 
 impl Machine {
-    fn new(pages: usize, refusals: u8, splits: bool) -> Arc<Machine> {
+    fn new(pages: usize, refusals: u8, most: usize) -> Arc<Machine> {
         let hardware = |_| Mutex::new(Hardware { prot: RW, content: Content::default(), refusals });
         let machine = Machine {
+            turns: (0..pages).map(|_| AtomicU16::new(0)).collect(),
             states: (0..pages).map(|_| PageState::new()).collect(),
             hardware: (0..pages).map(hardware).collect(),
             file: Mutex::new(vec![Content::default(); pages]),
-            splits,
+            kernel: Mutex::new(most),
         };
         arm(&machine, 0..pages, RW).unwrap();
         Arc::new(machine)
@@ -80,7 +90,15 @@ impl Machine {
 
     /// `pages` pages, and a kernel that never refuses.
     fn plain(pages: usize) -> Arc<Machine> {
-        Machine::new(pages, 0, true)
+        Machine::new(pages, 0, pages)
+    }
+
+    /// How many stretches there would be after a change.
+    fn stretches(&self, pages: &Range<usize>, prot: i32) -> usize {
+        let mut prots: Vec<i32> = self.hardware.iter().map(|h| h.lock().unwrap().prot).collect();
+        prots[pages.clone()].fill(prot);
+        prots.dedup();
+        prots.len()
     }
 
     /// Writes if the processor lets it: permission and write are one step.
@@ -131,7 +149,7 @@ impl Machine {
         }
     }
 
-    /// What a word without `LOCKED` promises.
+    /// When all threads are done: what a word without `LOCKED` promises.
     fn check_words(&self) {
         for (page, state) in self.states.iter().enumerate() {
             let word = state.0.load(Ordering::Acquire);
@@ -150,12 +168,6 @@ impl Machine {
             assert_eq!(file[page], memory, "lost: page {page}, file and memory differ");
         }
     }
-
-    fn check(&self) {
-        self.check_words();
-        self.check_file();
-        self.check_words();
-    }
 }
 
 /// Runs `body` in every interleaving.
@@ -171,7 +183,7 @@ fn spawn(machine: &Arc<Machine>, body: impl FnOnce(&Machine) + 'static) -> threa
 }
 
 /// Two threads store to one page, twice each, while it is collected.
-fn stores_and_a_collector(handler: Handler, sync: fn(&Machine) -> Vec<Content>) {
+fn stores_and_a_collector(handler: Handler, sync: fn(&Machine) -> Vec<Content>) -> Arc<Machine> {
     let machine = Machine::plain(1);
     let one = spawn(&machine, move |m| assert!(m.store_with(0, 1, handler) && m.store_with(0, 1, handler)));
     let two = spawn(&machine, move |m| assert!(m.store_with(0, 2, handler)));
@@ -179,12 +191,12 @@ fn stores_and_a_collector(handler: Handler, sync: fn(&Machine) -> Vec<Content>) 
     one.join().unwrap();
     two.join().unwrap();
     machine.check_file();
-    machine.check_words();
+    machine
 }
 
 /// One thread faults; the other stores, perhaps without a fault on what is writable by then, and syncs: its store
 /// must be in the file when the sync is done.
-fn store_then_sync(handler: Handler, collector: Collector) {
+fn store_then_sync(handler: Handler, collector: Collector) -> Arc<Machine> {
     let machine = Machine::plain(1);
     let one = spawn(&machine, move |m| assert!(m.store_with(0, 1, handler)));
     assert!(machine.store_with(0, 0, handler));
@@ -192,22 +204,23 @@ fn store_then_sync(handler: Handler, collector: Collector) {
     one.join().unwrap();
     assert_eq!(file[0][0], 1, "msync: a store from before is not in the file");
     machine.check_file();
+    machine
 }
 
 /// The page that faults cannot be made writable alone: its neighbour becomes writable with it.
-fn refused(refusals: u8, splits: bool, handler: Handler) {
-    let machine = Machine::new(2, refusals, splits);
+fn refused(refusals: u8, most: usize, handler: Handler) -> Arc<Machine> {
+    let machine = Machine::new(2, refusals, most);
     let one = spawn(&machine, move |m| assert!(m.store_with(0, 1, handler)));
     let two = spawn(&machine, move |m| assert!(m.store_with(1, 2, handler)));
     machine.sync();
     one.join().unwrap();
     two.join().unwrap();
     machine.check_file();
-    machine.check_words();
+    machine
 }
 
 /// The program forbids writing while another thread stores.
-fn forbid(set_desired: fn(&Machine, Range<usize>, i32) -> Result<(), Errno>) {
+fn forbid(set_desired: fn(&Machine, Range<usize>, i32) -> Result<(), Errno>) -> Arc<Machine> {
     let machine = Machine::plain(1);
     let one = spawn(&machine, |m| {
         m.store(0, 1);
@@ -218,22 +231,23 @@ fn forbid(set_desired: fn(&Machine, Range<usize>, i32) -> Result<(), Errno>) {
     let through_later = machine.store(0, 0);
     assert!(!through && !through_later, "forbidden: a store went through");
     machine.check_file();
-    machine.check_words();
+    machine
 }
 
 /// A system call writes into a page that is stored to and collected.
-fn kernel_access(collector: Collector) {
+fn kernel_access(collector: Collector) -> Arc<Machine> {
     let machine = Machine::plain(1);
     let one = spawn(&machine, |m| m.kernel_store(0, 1));
     let two = spawn(&machine, |m| assert!(m.store(0, 2)));
     machine.sync_with(collector);
     one.join().unwrap();
     two.join().unwrap();
-    machine.check();
+    machine.check_file();
+    machine
 }
 
 /// The map ends while another thread stores.
-fn end_of_map(retire: fn(&Machine, Range<usize>, &mut dyn FnMut(Range<usize>)) -> Result<(), Errno>) {
+fn end_of_map(retire: Retire) -> Arc<Machine> {
     let machine = Machine::plain(1);
     let one = spawn(&machine, |m| {
         let _ = m.store(0, 1) && m.store(0, 1);
@@ -247,44 +261,45 @@ fn end_of_map(retire: fn(&Machine, Range<usize>, &mut dyn FnMut(Range<usize>)) -
     assert!(!machine.store(0, 0), "retired: a store went through");
     let memory = machine.hardware[0].lock().unwrap().content;
     assert_eq!(file[0], memory, "lost: file and memory differ");
+    machine
 }
 
 #[test]
 fn loom_stores_against_a_collector_lose_nothing() {
-    explore(PREEMPTIONS, || stores_and_a_collector(write_fault, Machine::sync));
+    explore(PREEMPTIONS, || stores_and_a_collector(write_fault, Machine::sync).check_words());
 }
 
 #[test]
 fn loom_a_store_before_a_sync_is_in_the_file_after_it() {
-    explore(PREEMPTIONS, || store_then_sync(write_fault, collect));
+    explore(PREEMPTIONS, || store_then_sync(write_fault, collect).check_words());
 }
 
 #[test]
 fn loom_pages_collected_together_lose_nothing() {
-    explore(PREEMPTIONS, || refused(0, true, write_fault));
+    explore(PREEMPTIONS, || refused(0, 2, write_fault).check_words());
 }
 
 #[test]
 fn loom_widening_once_loses_nothing() {
-    explore(PREEMPTIONS, || refused(1, true, write_fault));
+    explore(PREEMPTIONS, || refused(1, 2, write_fault).check_words());
 }
 
 #[test]
 fn loom_a_kernel_that_never_splits_loses_nothing() {
-    explore(PREEMPTIONS, || refused(0, false, write_fault));
+    explore(PREEMPTIONS, || refused(0, 1, write_fault).check_words());
 }
 
 #[test]
 fn loom_what_the_program_forbids_stays_forbidden() {
-    explore(PREEMPTIONS, || forbid(set_desired));
+    explore(PREEMPTIONS, || forbid(set_desired).check_words());
 }
 
 #[test]
 fn loom_a_held_page_stays_writable() {
-    explore(PREEMPTIONS, || kernel_access(collect));
+    explore(PREEMPTIONS, || kernel_access(collect).check_words());
 }
 
 #[test]
 fn loom_the_end_of_a_map_loses_nothing() {
-    explore(PREEMPTIONS, || end_of_map(retire));
+    explore(PREEMPTIONS, || end_of_map(retire).check_words());
 }

@@ -3,16 +3,15 @@
 use super::*;
 
 /// One preemption fewer than the real functions get.
-fn must_find(body: impl Fn() + Send + Sync + 'static) {
-    explore(PREEMPTIONS - 1, body);
+fn must_find(scenario: impl Fn() -> Arc<Machine> + Send + Sync + 'static) {
+    explore(PREEMPTIONS - 1, move || drop(scenario()));
 }
 
-fn or(mem: &Machine, page: usize, bits: u16) {
-    mem.states[page].0.fetch_or(bits, Ordering::AcqRel);
-}
-
-fn clear(mem: &Machine, page: usize, bits: u16) {
-    mem.states[page].0.fetch_and(!bits, Ordering::AcqRel);
+/// Changes a word properly; the mistakes are in what is done before and after.
+fn change(mem: &Machine, page: usize, with: impl Fn(u16) -> u16) {
+    if let Some((state, word)) = lock(mem, page) {
+        state.unlock(with(word));
+    }
 }
 
 /// I2 reversed: the content is read before the page is made read-only.
@@ -32,7 +31,7 @@ fn loom_finds_copying_before_collecting() {
 
 /// Without the lock: a collector that comes in between takes the note away, and the page is opened unnoted.
 fn note_then_open(mem: &Machine, page: usize) -> Verdict {
-    or(mem, page, CHANGED | WRITABLE);
+    change(mem, page, |word| word | CHANGED | WRITABLE);
     mem.protect(page..page + 1, RW).unwrap();
     Verdict::Retry
 }
@@ -46,7 +45,7 @@ fn loom_finds_noting_before_opening() {
 /// Without the lock: somebody else's store goes through before the note, and a sync does not see it.
 fn open_then_note(mem: &Machine, page: usize) -> Verdict {
     mem.protect(page..page + 1, RW).unwrap();
-    or(mem, page, CHANGED | WRITABLE);
+    change(mem, page, |word| word | CHANGED | WRITABLE);
     Verdict::Retry
 }
 
@@ -57,12 +56,12 @@ fn loom_finds_opening_before_noting() {
 }
 
 /// Without the lock: a fault between the two steps is noted, and the note is cleared.
-fn protect_then_clear(mem: &Machine, pages: Range<usize>, sink: &mut dyn FnMut(Range<usize>)) {
+fn protect_then_clear(mem: &Machine, pages: Range<usize>, sink: Sink<'_>) {
     for page in pages {
         if word_of(mem, page) & CHANGED != 0 {
             mem.protect(page..page + 1, armed(RW as u16)).unwrap();
             sink(page..page + 1);
-            clear(mem, page, CHANGED | WRITABLE);
+            change(mem, page, |word| word & !(CHANGED | WRITABLE));
         }
     }
 }
@@ -74,7 +73,7 @@ fn loom_finds_clearing_after_protecting() {
 }
 
 /// Reports and forgets, and leaves the page writable.
-fn collect_without_rearming(mem: &Machine, pages: Range<usize>, sink: &mut dyn FnMut(Range<usize>)) {
+fn collect_without_rearming(mem: &Machine, pages: Range<usize>, sink: Sink<'_>) {
     let run = lock_run(mem, &pages, |word| word & (CHANGED | LOCKED) != 0);
     unlock_run(mem, run, |page, word| {
         sink(page..page + 1);
@@ -89,7 +88,7 @@ fn loom_finds_a_missing_rearm() {
 }
 
 /// Does not wait for a handler that is at work: what it opened may have been stored to.
-fn collect_around_handlers(mem: &Machine, pages: Range<usize>, sink: &mut dyn FnMut(Range<usize>)) {
+fn collect_around_handlers(mem: &Machine, pages: Range<usize>, sink: Sink<'_>) {
     for page in pages {
         if word_of(mem, page) & CHANGED != 0 {
             collect(mem, page..page + 1, sink);
@@ -105,27 +104,23 @@ fn loom_finds_a_collector_that_does_not_wait_for_handlers() {
 
 /// Opens the neighbour too, and notes only the page that faulted.
 fn widen_unnoted(mem: &Machine, page: usize) -> Verdict {
-    let Ok(word) = mem.states[page].try_lock() else {
-        mem.relax();
-        return Verdict::Retry;
-    };
+    let Some((state, word)) = lock(mem, page) else { return Verdict::NotOurs };
     mem.protect(0..mem.states.len(), RW).unwrap();
-    mem.states[page].unlock(word | CHANGED | WRITABLE);
+    state.unlock(word | CHANGED | WRITABLE);
     Verdict::Retry
 }
 
 #[test]
 #[should_panic(expected = "lost:")]
 fn loom_finds_widening_that_notes_one_page() {
-    must_find(|| refused(1, false, widen_unnoted));
+    must_find(|| refused(0, 1, widen_unnoted));
 }
 
 /// Without the lock: a handler that read the old word opens the page again.
 fn set_desired_unlocked(mem: &Machine, pages: Range<usize>, desired: i32) -> Result<(), Errno> {
     for page in pages {
         mem.protect(page..page + 1, armed(desired as u16))?;
-        clear(mem, page, DESIRED | WRITABLE);
-        or(mem, page, desired as u16);
+        change(mem, page, |word| word & !(DESIRED | WRITABLE) | desired as u16);
     }
     Ok(())
 }
@@ -137,7 +132,7 @@ fn loom_finds_an_unlocked_change_of_protection() {
 }
 
 /// Re-arms what the kernel is about to write to.
-fn collect_what_is_held(mem: &Machine, pages: Range<usize>, sink: &mut dyn FnMut(Range<usize>)) {
+fn collect_what_is_held(mem: &Machine, pages: Range<usize>, sink: Sink<'_>) {
     let run = lock_run(mem, &pages, |word| word & (CHANGED | LOCKED) != 0);
     for page in run.clone() {
         mem.protect(page..page + 1, armed(RW as u16)).unwrap();
@@ -155,11 +150,7 @@ fn loom_finds_a_collector_that_ignores_holds() {
 }
 
 /// Reports first and makes inaccessible afterwards.
-fn report_then_close(
-    mem: &Machine,
-    pages: Range<usize>,
-    sink: &mut dyn FnMut(Range<usize>),
-) -> Result<(), Errno> {
+fn report_then_close(mem: &Machine, pages: Range<usize>, sink: Sink<'_>) -> Result<(), Errno> {
     collect(mem, pages.clone(), sink);
     retire(mem, pages, &mut |_| ())
 }
