@@ -17,7 +17,10 @@ fn opens(c: &mut Criterion, contender: Contender) {
     }
     for (name, change) in [("mmap+munmap of 64 KiB", false), ("mmap+store+munmap of 64 KiB", true)] {
         let mut group = c.benchmark_group(name);
-        group.sample_size(20).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
+        group
+            .sample_size(20)
+            .warm_up_time(Duration::from_millis(500))
+            .measurement_time(Duration::from_secs(2));
         group.bench_function(BenchmarkId::from_parameter(contender), |b| {
             b.iter(|| {
                 let map = face.map(&file).expect("a map");

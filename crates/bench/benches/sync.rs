@@ -14,7 +14,10 @@ const STRIDE: usize = 100;
 fn syncs(c: &mut Criterion, contender: Contender, map: &Map<'_>) {
     let mut bench = |name: &str, change: &dyn Fn(), sync: &dyn Fn()| {
         let mut group = c.benchmark_group(name);
-        group.sample_size(10).warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(3));
+        group
+            .sample_size(10)
+            .warm_up_time(Duration::from_millis(500))
+            .measurement_time(Duration::from_secs(3));
         group.bench_function(BenchmarkId::from_parameter(contender), |b| {
             b.iter_custom(|iterations| {
                 let timed = |_| {

@@ -2,6 +2,7 @@
 
 use crate::args::Options;
 use crate::device::{Device, file_system};
+use crate::tables::size;
 use anyhow::Result;
 use mapback_bench::Contender;
 use serde::Serialize;
@@ -74,12 +75,11 @@ pub(crate) fn warn_about_memory(options: &Options) {
         .sum();
     let (need, have) = (copies * options.size(), available_memory());
     if need > have {
-        let show = |b: u64| bytesize::ByteSize::b(b).display().iec().to_string();
         eprintln!(
             "warning: this takes about {} of memory and {} are available: figures will show the disk. \
              Choose a smaller --size.",
-            show(need),
-            show(have)
+            size(need),
+            size(have)
         );
     }
 }

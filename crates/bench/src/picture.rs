@@ -3,8 +3,7 @@
 use crate::figures::{Figures, Summary};
 use crate::host::System;
 use crate::names::ONE_PERCENT;
-use crate::tables::number;
-use bytesize::ByteSize;
+use crate::tables::{self, number};
 use mapback_bench::Contender;
 use svg::Document;
 use svg::node::element::{Line, Rectangle, Style, Text, Title};
@@ -49,15 +48,26 @@ pub(crate) fn draw(figures: &Figures, contenders: &[Contender], size: u64, syste
         .add(Title::new("Kernel mmap and mapback: time and bytes of one flush"))
         .add(Style::new(STYLE))
         .add(ground(height));
-    let size = ByteSize::b(size).display().iec();
+    let size = tables::size(size);
     picture = picture
-        .add(text(MARGIN, 42.0, "title", format!("One byte changed in 1 % of the pages of a {size} file, then msync")))
-        .add(text(MARGIN, 66.0, "note", "Shorter is better. Medians in a steady state; thin lines: least to greatest."));
+        .add(text(
+            MARGIN,
+            42.0,
+            "title",
+            format!("One byte changed in 1 % of the pages of a {size} file, then msync"),
+        ))
+        .add(text(
+            MARGIN,
+            66.0,
+            "note",
+            "Shorter is better. Medians in a steady state; thin lines: least to greatest.",
+        ));
     for (nth, contender) in contenders.iter().enumerate() {
         let label = text(PANELS[0] - 12.0, baseline(nth), "label", contender.title());
         picture = picture.add(label.set("text-anchor", "end"));
     }
-    let panels = [("store + msync, ms", ONE_PERCENT.total()), ("written to the device, MiB", ONE_PERCENT.device())];
+    let panels =
+        [("store + msync, ms", ONE_PERCENT.total()), ("written to the device, MiB", ONE_PERCENT.device())];
     for ((title, measure), x) in panels.into_iter().zip(PANELS) {
         picture = picture.add(text(x, TOP - 16.0, "panel", title));
         for bar in bars(figures, contenders, &measure, x) {
@@ -66,19 +76,14 @@ pub(crate) fn draw(figures: &Figures, contenders: &[Contender], size: u64, syste
         picture = picture.add(line((x, TOP - 4.0), (x, axis_end), "axis"));
     }
     let machine = format!(
-        "Linux {} ({}), {} processors, {}. Measured by `cargo xtask bench`.",
+        "Linux {} ({}), {} processors, {}. Measured by cargo xtask bench.",
         system.kernel, system.machine, system.processors, system.file_system
     );
     picture.add(text(MARGIN, axis_end + 40.0, "note", machine))
 }
 
 /// The bars of one panel, each with the line of its spread and its value.
-fn bars(
-    figures: &Figures,
-    contenders: &[Contender],
-    measure: &str,
-    x: f64,
-) -> Vec<Vec<Box<dyn svg::Node>>> {
+fn bars(figures: &Figures, contenders: &[Contender], measure: &str, x: f64) -> Vec<Vec<Box<dyn svg::Node>>> {
     let measured: Vec<_> = contenders.iter().map(|c| figures.summary(measure, *c)).collect();
     let most = measured.iter().flatten().map(|s| s.max).fold(f64::MIN_POSITIVE, f64::max);
     let scale = LONGEST / most;

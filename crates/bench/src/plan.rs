@@ -59,7 +59,8 @@ impl Bench {
             let task = |seed| Task::Change { pages: share.of(pages), seed };
             self.measure(&share.measure(), all, task)?;
         }
-        for (name, random, count) in [(FIRST_SEQUENTIAL, false, pages / 4), (FIRST_RANDOM, true, pages / 10)] {
+        for (name, random, count) in [(FIRST_SEQUENTIAL, false, pages / 4), (FIRST_RANDOM, true, pages / 10)]
+        {
             self.measure(name, all, |seed| Task::FirstStore { pages: count, random, seed })?;
         }
         self.measure(CLEAN, all, |_| Task::Clean)?;

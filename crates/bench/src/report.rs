@@ -4,10 +4,9 @@ use crate::args::Options;
 use crate::figures::{Figures, Summary};
 use crate::host::System;
 use crate::names::{FOLIO, SETUP, value};
-use crate::tables::{self, extremes, number};
+use crate::tables::{self, extremes, number, size};
 use crate::targets::Target;
 use anyhow::Result;
-use bytesize::ByteSize;
 use comfy_table::{Table, presets};
 use core::fmt::Write;
 use serde_json::json;
@@ -21,7 +20,6 @@ pub(crate) fn text(options: &Options, system: &System, figures: &Figures, target
 }
 
 fn head(options: &Options, system: &System, figures: &Figures) -> String {
-    let size = |bytes| ByteSize::b(bytes).display().iec();
     let mut text = format!(
         "Kernel mmap and mapback, in turn: {} a file on {}, {} rounds; medians.\n\
          Linux {} ({}), {} processors, {} of memory, load average before: {:.2}\n",

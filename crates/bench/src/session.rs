@@ -33,7 +33,8 @@ impl Session {
             .spawn()
             .with_context(|| format!("cannot start a process for {contender}"))?;
         let to = child.stdin.take();
-        let from = BufReader::new(child.stdout.take().context("a child without the pipe that was asked for")?);
+        let from =
+            BufReader::new(child.stdout.take().context("a child without the pipe that was asked for")?);
         let mut session = Session { contender, child, to, from };
         let ready = session.answer()?;
         Ok((session, ready))

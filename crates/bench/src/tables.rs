@@ -2,6 +2,7 @@
 
 use crate::figures::{Figures, Summary};
 use crate::names::*;
+use bytesize::ByteSize;
 use comfy_table::{CellAlignment, Table, presets};
 use core::fmt::Write;
 use mapback_bench::Contender;
@@ -143,6 +144,11 @@ fn open(figures: &Figures, contenders: &[Contender]) -> Table {
     table
 }
 
+/// A size in words.
+pub(crate) fn size(bytes: u64) -> String {
+    ByteSize::b(bytes).display().iec().to_string().replace(".0 ", " ")
+}
+
 /// A size in GiB.
 pub(crate) fn gib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 30)
@@ -169,6 +175,11 @@ pub(crate) fn number(n: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sizes_are_short() {
+        assert_eq!([1 << 30, 3 << 19].map(size), ["1 GiB", "1.5 MiB"]);
+    }
 
     #[test]
     fn three_digits_count() {

@@ -45,7 +45,11 @@ pub(crate) fn judge(figures: &Figures, size: u64) -> Vec<Target> {
         for (other, limit, name) in others {
             let measure = value(measure, PER_STORE);
             let ratio = figures.ratio((&measure, OURS), (&measure, other));
-            targets.push(Target::ratio(format!("first store after a flush, {order}: ÷ {name}"), limit, ratio));
+            targets.push(Target::ratio(
+                format!("first store after a flush, {order}: ÷ {name}"),
+                limit,
+                ratio,
+            ));
         }
     }
     let (clean, load) = (value(CLEAN, MSYNC), value(WARM, LOAD));

@@ -26,12 +26,13 @@ next! {
 
 /// After a file was opened: what `O_TRUNC` cut off is gone from its image too.
 fn opened(fd: c_int, flags: c_int) -> c_int {
-    if fd >= 0 && flags & libc::O_TRUNC != 0 && !no_images() {
-        if let Some(space) = existing() {
-            if let Err(errno) = space.changing(fd, || ((), Change::Nothing)) {
-                crate::settings::report(&format!("cannot follow a truncation by open: {errno}"));
-            }
-        }
+    if fd >= 0
+        && flags & libc::O_TRUNC != 0
+        && !no_images()
+        && let Some(space) = existing()
+        && let Err(errno) = space.changing(fd, || ((), Change::Nothing))
+    {
+        crate::settings::report(&format!("cannot follow a truncation by open: {errno}"));
     }
     fd
 }
@@ -206,10 +207,10 @@ unsafe extern "C-unwind" fn posix_fallocate(fd: c_int, off: off64_t, len: off64_
 
 /// Writes the image's changes back before the kernel syncs the file (L3).
 fn synced(fd: c_int, call: impl Fn() -> c_int) -> c_int {
-    if !no_images() {
-        if let Some(Err(errno)) = existing().map(|s| s.before_sync(fd)) {
-            return count(Err(errno)) as c_int;
-        }
+    if !no_images()
+        && let Some(Err(errno)) = existing().map(|s| s.before_sync(fd))
+    {
+        return count(Err(errno)) as c_int;
     }
     call()
 }

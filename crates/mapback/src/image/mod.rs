@@ -8,6 +8,8 @@ mod load;
 mod marks;
 mod write_back;
 
+pub(crate) use write_back::Next;
+
 use crate::page;
 use crate::stats::Counters;
 use crate::store::{FileStore, Store};
@@ -16,7 +18,7 @@ use crate::sys::Errno;
 use crate::sys::os::{self, file::FileId, mem, shm::Shm};
 use crate::track::Pristine;
 use core::ops::Range;
-use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use marks::Marks;
 use rustix::fd::BorrowedFd;
 use std::path::PathBuf;
@@ -35,6 +37,9 @@ pub(crate) struct Image {
     pub(crate) mapped: AtomicUsize,
     /// Calls under way that need the image though nothing is mapped; changed under the space's lock.
     pub(crate) pins: AtomicUsize,
+    /// Whether a fork may have made another process that writes back the same memory. Two of them are serial only
+    /// where the file system makes each copy under the inode's lock: not when they go past the page cache.
+    forked: AtomicBool,
     len: AtomicU64,
     io: Mutex<Io>,
 }
@@ -115,6 +120,7 @@ impl Image {
             counters: Counters::default(),
             mapped: AtomicUsize::new(0),
             pins: AtomicUsize::new(0),
+            forked: AtomicBool::new(false),
             len: AtomicU64::new(0),
             io: Mutex::new(io),
         })
@@ -163,6 +169,7 @@ impl Image {
     /// Takes the image's lock over a fork, so that no other thread's work is cut in two in the child.
     pub(crate) fn lock_for_fork(&self) {
         core::mem::forget(self.io.lock());
+        self.forked.store(true, Ordering::Relaxed);
     }
 
     /// Ends [`Image::lock_for_fork`], on each side of the fork.

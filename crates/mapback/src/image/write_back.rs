@@ -5,16 +5,16 @@
 
 use super::{Image, Io, to_pages};
 use crate::stats::{add, add_time};
-use crate::store::{Store, write_all};
+use crate::store::{Run, Store};
 use crate::sys::Errno;
 use crate::sys::os;
-use crate::track::Pristine;
 use core::fmt;
 use core::ops::Range;
+use core::sync::atomic::Ordering;
 use std::path::PathBuf;
 use std::time::Instant;
 
-/// The longest run written in one go, in bytes.
+/// The longest run, in bytes: a bound on the copy that `compare` makes.
 const MOST: usize = 16 << 20;
 
 /// A run that could not be written. Its pages stay marked and will be tried again.
@@ -43,92 +43,109 @@ impl fmt::Display for WriteBackError {
     }
 }
 
+/// What the caller does once the content is written back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// It syncs the store.
+    Sync,
+    /// Nothing: the content is in the system's hands.
+    Nothing,
+}
+
 impl Image {
     /// Writes the marked pages of a range of the file. All runs are tried; the first error is returned, and what
     /// failed stays marked (I1).
     ///
     /// # Errors
     /// The first run that failed.
-    pub(crate) fn write_back(&self, range: Range<u64>) -> Result<(), WriteBackError> {
+    pub(crate) fn write_back(&self, range: Range<u64>, next: Next) -> Result<(), WriteBackError> {
         let mut io = self.io.lock();
         if io.marks.is_empty() {
             return Ok(());
         }
         let start = Instant::now();
-        let result = self.write_runs(&mut io, to_pages(&range));
+        let result = self.write_pages(&mut io, to_pages(&range), next);
         add_time(&self.counters.write_back_ns, start);
         result
     }
 
-    fn write_runs(&self, io: &mut Io, pages: Range<usize>) -> Result<(), WriteBackError> {
-        let page = os::page_size();
+    fn write_pages(&self, io: &mut Io, pages: Range<usize>, next: Next) -> Result<(), WriteBackError> {
         let fail = |errno, bytes| WriteBackError { errno, file: self.name.clone(), bytes };
         let whole = 0..self.len();
-        let file_len = io.store().len().map_err(|e| fail(e, whole.clone()))?;
-        let limit = file_len.min(self.len());
-        let mut first = Ok(());
-        let mut retry = Vec::new();
-        while let Some(run) = io.marks.take_run(&pages, MOST / page) {
-            let bytes = (run.start * page) as u64..((run.end * page) as u64).min(limit);
-            if bytes.start >= bytes.end {
-                continue; // Past the end of the file: not part of it any more (I3).
-            }
-            if let Err((errno, done)) = self.write_run(io, bytes.clone()) {
-                let from = run.start + done / page;
-                retry.push(from..run.end);
-                first = first.and(Err(fail(errno, bytes.start + done as u64..bytes.end)));
-            }
+        let file_len = io.store().len().map_err(|e| fail(e, whole))?;
+        let mut runs = take_runs(io, &pages, file_len.min(self.len()));
+        if io.pristine.is_some() {
+            self.write_differences(io, &mut runs);
+        } else {
+            self.write_runs(io, &mut runs, next);
         }
-        for run in retry {
-            io.marks.set(run);
+        let mut first = Ok(());
+        for run in runs {
+            if let Some(errno) = run.error {
+                let left = run.off + run.done as u64..run.off + run.len as u64;
+                io.marks.set(to_pages(&left));
+                first = first.and(Err(fail(errno, left)));
+            }
         }
         first
     }
 
-    /// Writes one run; on error says how many of its bytes are in the store.
-    fn write_run(&self, io: &mut Io, bytes: Range<u64>) -> Result<(), (Errno, usize)> {
-        let Io { window, first, writer, pristine, .. } = io;
-        let store = writer.as_ref().unwrap_or(first);
-        let from = window.at(bytes.start);
-        let len = (bytes.end - bytes.start) as usize;
-        if let Some(pristine) = pristine {
-            // SAFETY: inside the window; the copy may mix stores that are made meanwhile, each of which is noted
-            // anew, because pages are re-armed before they are copied (I2).
-            let copy = unsafe { copy_of(from, len) };
-            return self.write_differences(store, pristine, bytes.start, &copy);
+    fn write_runs(&self, io: &Io, runs: &mut [Run], next: Next) {
+        match next {
+            // SAFETY: the runs are inside the window, which covers the image's length.
+            Next::Sync if !self.forked.load(Ordering::Relaxed) => unsafe { io.store().write_many(runs) },
+            _ => runs.iter_mut().for_each(|run| {
+                // SAFETY: as above.
+                unsafe { run.write_rest(io.store()) }
+            }),
         }
-        // SAFETY: inside the window, which covers the image's length.
-        unsafe { write_all(store, from, len, bytes.start) }?;
-        self.count(len);
-        Ok(())
+        add(&self.counters.runs, runs.len() as u64);
+        add(&self.counters.bytes_written, runs.iter().map(|run| run.done as u64).sum());
     }
 
     /// Writes only the bytes that differ from the stored content, and keeps track of what that now is.
-    fn write_differences(
-        &self,
-        store: &dyn Store,
-        pristine: &mut Pristine,
-        start: u64,
-        now: &[u8],
-    ) -> Result<(), (Errno, usize)> {
-        let base = start as usize;
-        let mut runs = Vec::new();
-        pristine.differences(base, now, &mut |run| runs.push(run));
+    fn write_differences(&self, io: &mut Io, runs: &mut [Run]) {
+        let Io { first, writer, pristine, .. } = io;
+        let (store, Some(pristine)) = (writer.as_ref().unwrap_or(first), pristine) else { return };
         for run in runs {
-            let bytes = &now[run.start - base..run.end - base];
-            // SAFETY: a slice.
-            unsafe { write_all(store, bytes.as_ptr(), bytes.len(), run.start as u64) }
-                .map_err(|(errno, done)| (errno, run.start + done - base))?;
-            pristine.set(run.start, bytes);
-            self.count(bytes.len());
+            // SAFETY: inside the window; the copy may mix stores that are made meanwhile, each of which is noted
+            // anew, because pages are re-armed before they are copied (I2).
+            let now = unsafe { copy_of(run.from, run.len) };
+            let base = run.off as usize;
+            let mut parts = Vec::new();
+            pristine.differences(base, &now, &mut |part| parts.push(part));
+            run.done = run.len;
+            for part in parts {
+                let bytes = &now[part.start - base..part.end - base];
+                let (from, len, off) = (bytes.as_ptr(), bytes.len(), part.start as u64);
+                let mut small = Run { from, len, off, done: 0, error: None };
+                // SAFETY: a slice.
+                unsafe { small.write_rest(store) };
+                pristine.set(part.start, &bytes[..small.done]);
+                add(&self.counters.runs, 1);
+                add(&self.counters.bytes_written, small.done as u64);
+                if let Some(errno) = small.error {
+                    run.error = Some(errno);
+                    run.done = part.start + small.done - base;
+                    break;
+                }
+            }
         }
-        Ok(())
     }
+}
 
-    fn count(&self, bytes: usize) {
-        add(&self.counters.runs, 1);
-        add(&self.counters.bytes_written, bytes as u64);
+/// Takes the marked runs of a range, clipped to the end of the file: what lies past it is no part of it any more (I3).
+fn take_runs(io: &mut Io, pages: &Range<usize>, limit: u64) -> Vec<Run> {
+    let page = os::page_size();
+    let mut runs = Vec::new();
+    while let Some(run) = io.marks.take_run(pages, MOST / page) {
+        let (start, end) = ((run.start * page) as u64, ((run.end * page) as u64).min(limit));
+        if start < end {
+            let (from, len) = (io.window.at(start), (end - start) as usize);
+            runs.push(Run { from, len, off: start, done: 0, error: None });
+        }
     }
+    runs
 }
 
 /// # Safety

@@ -4,7 +4,7 @@
 //! so that no write-back can put older bytes over newer ones. They are reached only when some file has an image.
 
 use super::{Space, both};
-use crate::image::Image;
+use crate::image::{Image, Next};
 use crate::page;
 use crate::sys::Errno;
 use crate::sys::os::{self, fd, file};
@@ -40,13 +40,13 @@ impl Space {
     /// # Errors
     /// Those of the write-back.
     pub fn before_read(&self, number: i32) -> Result<(), Errno> {
-        self.image_of(number).map_or(Ok(()), |image| self.write_back(&image))
+        self.image_of(number).map_or(Ok(()), |image| self.write_back(&image, Next::Nothing))
     }
 
-    fn write_back(&self, image: &Arc<Image>) -> Result<(), Errno> {
+    fn write_back(&self, image: &Arc<Image>, next: Next) -> Result<(), Errno> {
         self.enter().collect(image, &(0..image.len()));
         let _blocked = os::signal::Blocked::new();
-        image.write_back(0..image.len()).map_err(|e| e.errno)
+        image.write_back(0..image.len(), next).map_err(|e| e.errno)
     }
 
     /// Before `fsync` and its like.
@@ -54,7 +54,7 @@ impl Space {
     /// # Errors
     /// Those of the write-back.
     pub fn before_sync(&self, number: i32) -> Result<(), Errno> {
-        self.before_read(number)
+        self.image_of(number).map_or(Ok(()), |image| self.write_back(&image, Next::Sync))
     }
 
     /// Whether a call on this descriptor has to go through [`Space::changing`].
@@ -71,7 +71,7 @@ impl Space {
         let Some(image) = self.image_of(number) else { return Ok(call().0) };
         let mut state = self.enter();
         state.collect(&image, &(0..image.len()));
-        image.write_back(0..image.len()).map_err(|e| e.errno)?;
+        image.write_back(0..image.len(), Next::Nothing).map_err(|e| e.errno)?;
         let (value, change) = call();
         let len = image.store_len()?;
         let old = image.len();
@@ -98,7 +98,7 @@ impl Space {
         let followed = self.follow(image);
         let mut state = self.enter();
         state.collect(image, bytes);
-        image.write_back(bytes.clone()).map_err(|e| e.errno)?;
+        image.write_back(bytes.clone(), Next::Nothing).map_err(|e| e.errno)?;
         let page = os::page_size() as u64;
         let bytes = bytes.start / page * page..page::ceil64(bytes.end.min(image.len()), page as usize);
         let state = &mut *state;

@@ -21,7 +21,7 @@ pub use coherence::Change;
 pub use policy::{Config, Mode};
 pub use remap::Remap;
 
-use crate::image::Image;
+use crate::image::{Image, Next};
 use crate::stats::FileStats;
 use crate::sync::Mutex;
 use crate::sys::Errno;
@@ -150,7 +150,7 @@ impl Space {
         }
         for (image, bytes) in &pending {
             let _blocked = Blocked::new();
-            if let Err(error) = image.write_back(bytes.clone()) {
+            if let Err(error) = image.write_back(bytes.clone(), Next::Nothing) {
                 self.report(&error.to_string());
             }
         }

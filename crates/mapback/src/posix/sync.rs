@@ -1,6 +1,7 @@
 //! `msync`, and writing everything back.
 
 use super::{Pending, Space, both, joined, span};
+use crate::image::Next;
 use crate::sys::Errno;
 use crate::sys::os::{mem, signal::Blocked};
 use std::sync::Arc;
@@ -26,9 +27,10 @@ impl Space {
             parts
         };
         let mut done = Ok(());
+        let next = if flags & mem::MS_SYNC != 0 { Next::Sync } else { Next::Nothing };
         for (image, bytes) in &parts {
             let _blocked = Blocked::new();
-            done = both(done, image.write_back(bytes.clone()).map_err(|e| e.errno));
+            done = both(done, image.write_back(bytes.clone(), next).map_err(|e| e.errno));
         }
         if flags & mem::MS_SYNC != 0 {
             let mut synced = Vec::new();

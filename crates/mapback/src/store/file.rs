@@ -1,10 +1,11 @@
 //! A local file as a store.
 
-use super::Store;
+use super::{Run, Store};
 use crate::sys::Errno;
 use crate::sys::os::fd::Private;
 use crate::sys::os::signal::Blocked;
-use crate::sys::os::{file, locks};
+use crate::sys::os::{file, locks, uring};
+use core::cell::OnceCell;
 use core::ops::Range;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use rustix::fd::{AsFd, BorrowedFd};
@@ -20,6 +21,54 @@ pub(crate) struct FileStore {
     /// The open file description is our own: its offset may be moved, and nobody else can set its flags.
     own: bool,
     writable: bool,
+    /// A handle that goes past the page cache, made when first wanted; `None` inside where it cannot be had.
+    direct: OnceCell<Option<Private>>,
+}
+
+/// From so many scattered runs on it pays to let the device work on many at once; below it, the page cache is as
+/// fast (measured on ext4, at 300 and at 2,600 runs).
+const MANY: usize = 512;
+/// Writes that the device works on at once.
+const DEPTH: u32 = 256;
+/// The alignment that direct writes ask for, at the most, on the file systems that they are used on.
+const ALIGN: usize = 4096;
+/// The file system on which direct writes were measured and tested.
+const EXT4_MAGIC: u64 = 0xef53;
+
+/// Writes the aligned part of each run past the page cache, many at a time. What is not done stays undone, without
+/// an error: it is written through the page cache next.
+///
+/// # Safety
+/// Each run's memory must be readable.
+unsafe fn write_direct(fd: &Private, runs: &mut [Run]) {
+    const PIECE: usize = 1 << 20;
+    let mut writes = Vec::with_capacity(runs.len());
+    let mut owners = Vec::with_capacity(runs.len());
+    for (nth, run) in runs.iter().enumerate() {
+        let aligned = run.len / ALIGN * ALIGN;
+        if !(run.off as usize).is_multiple_of(ALIGN) {
+            continue;
+        }
+        for at in (0..aligned).step_by(PIECE) {
+            let len = PIECE.min(aligned - at);
+            // SAFETY: inside the run's memory.
+            let from = unsafe { run.from.add(at) };
+            writes.push(uring::Write { from, len, off: run.off + at as u64, done: None });
+            owners.push((nth, at));
+        }
+    }
+    // SAFETY: the caller vouches for the runs, of which these are parts.
+    if unsafe { uring::write_batch(fd.as_fd(), DEPTH, &mut writes) }.is_err() {
+        return;
+    }
+    for (write, (nth, at)) in writes.iter().zip(owners) {
+        // Pieces of a run are counted from its beginning, up to the first that is not whole.
+        if runs[nth].done == at
+            && let Some(Ok(n)) = write.done
+        {
+            runs[nth].done += n;
+        }
+    }
 }
 
 /// Handles whose closing waits, because it would drop the program's record locks (L10).
@@ -43,12 +92,21 @@ impl FileStore {
             Ok(new) => (new, true),
             Err(_) => (FileStore::duplicate(fd)?, false),
         };
-        Ok(FileStore { fd: Some(fd), dev: facts.dev, ino: facts.ino, own, writable })
+        Ok(FileStore { fd: Some(fd), dev: facts.dev, ino: facts.ino, own, writable, direct: OnceCell::new() })
     }
 
     /// Whether it may write.
     pub(crate) fn is_writable(&self) -> bool {
         self.writable
+    }
+
+    /// The handle that goes past the page cache.
+    fn direct(&self) -> Option<&Private> {
+        let open = || {
+            let suits = self.own && file::fs_magic(self.fd()) == Ok(EXT4_MAGIC);
+            if suits { file::reopen_direct(self.fd()).ok() } else { None }
+        };
+        self.direct.get_or_init(open).as_ref()
     }
 
     fn duplicate(fd: BorrowedFd<'_>) -> Result<Private, Errno> {
@@ -92,6 +150,7 @@ impl FileStore {
 
     fn close(mut self) {
         drop(self.fd.take());
+        drop(self.direct.take());
     }
 }
 
@@ -99,7 +158,8 @@ impl Drop for FileStore {
     fn drop(&mut self) {
         let Some(fd) = self.fd.take() else { return };
         if locks::held(self.dev, self.ino) {
-            let parked = FileStore { fd: Some(fd), ..*self };
+            let direct = core::mem::take(&mut self.direct);
+            let parked = FileStore { fd: Some(fd), direct, ..*self };
             let _blocked = Blocked::new();
             let mut all = PARKED.lock();
             all.push(parked);
@@ -121,6 +181,19 @@ impl Store for FileStore {
     unsafe fn write_at(&self, buf: *const u8, len: usize, off: u64) -> Result<usize, Errno> {
         // SAFETY: passed on.
         unsafe { file::pwrite(self.fd(), buf, len, off, !self.own) }
+    }
+
+    unsafe fn write_many(&self, runs: &mut [Run]) {
+        if runs.len() >= MANY
+            && let Some(direct) = self.direct()
+        {
+            // SAFETY: the caller's word.
+            unsafe { write_direct(direct, runs) };
+        }
+        for run in runs {
+            // SAFETY: the caller's word. What a direct write did not do is done here, or fails for good.
+            unsafe { run.write_rest(self) };
+        }
     }
 
     fn sync(&self) -> Result<(), Errno> {

@@ -28,12 +28,55 @@ pub(crate) trait Store: Send {
     /// `buf` must be readable for `len` bytes.
     unsafe fn write_at(&self, buf: *const u8, len: usize, off: u64) -> Result<usize, Errno>;
 
+    /// Writes many runs, each of which gets its own outcome. They will be synced next: a store may choose a way
+    /// that suits that.
+    ///
+    /// # Safety
+    /// Each run's memory must be readable.
+    unsafe fn write_many(&self, runs: &mut [Run]) {
+        for run in runs {
+            // SAFETY: the caller's word.
+            unsafe { run.write_rest(self) };
+        }
+    }
+
     /// Returns when all that was written is on the storage.
     fn sync(&self) -> Result<(), Errno>;
 
     /// The first stretch of data at or after `off` and before `end`; what lies between reads zero. A store that
     /// does not know calls everything data.
     fn data(&self, off: u64, end: u64) -> Option<Range<u64>>;
+}
+
+/// One of many runs to write.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) from: *const u8,
+    pub(crate) len: usize,
+    pub(crate) off: u64,
+    /// Bytes that are in the store so far.
+    pub(crate) done: usize,
+    /// Why the rest is not.
+    pub(crate) error: Option<Errno>,
+}
+
+impl Run {
+    /// Writes what is not yet in the store.
+    ///
+    /// # Safety
+    /// The run's memory must be readable.
+    pub(crate) unsafe fn write_rest<S: Store + ?Sized>(&mut self, store: &S) {
+        self.error = None;
+        while self.done < self.len && self.error.is_none() {
+            let at = self.off + self.done as u64;
+            // SAFETY: `done < len`, for which the caller vouches.
+            match unsafe { store.write_at(self.from.add(self.done), self.len - self.done, at) } {
+                Ok(0) => self.error = Some(Errno::IO),
+                Ok(n) => self.done += n,
+                Err(errno) => self.error = Some(errno),
+            }
+        }
+    }
 }
 
 /// Reads a whole range; what lies past the store's end is left as it is. Returns the bytes read.
@@ -55,28 +98,6 @@ pub(crate) unsafe fn read_range(store: &dyn Store, buf: *mut u8, range: Range<u6
 
 /// Large enough that calls cost nothing, small enough to stay interruptible.
 const READ_SIZE: u64 = 8 << 20;
-
-/// Writes all, or says how many bytes were written before the error.
-///
-/// # Safety
-/// `buf` must be readable for `len` bytes.
-pub(crate) unsafe fn write_all(
-    store: &dyn Store,
-    buf: *const u8,
-    len: usize,
-    off: u64,
-) -> Result<(), (Errno, usize)> {
-    let mut done = 0;
-    while done < len {
-        // SAFETY: `done < len`, for which the caller vouches.
-        match unsafe { store.write_at(buf.add(done), len - done, off + done as u64) } {
-            Ok(0) => return Err((Errno::IO, done)),
-            Ok(n) => done += n,
-            Err(e) => return Err((e, done)),
-        }
-    }
-    Ok(())
-}
 
 /// Closes the handles that waited for the program's record locks to go.
 #[cfg(target_os = "linux")]

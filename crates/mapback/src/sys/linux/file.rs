@@ -90,7 +90,18 @@ fn proc_path(fd: BorrowedFd<'_>) -> CString {
 /// # Errors
 /// `EACCES`, `ENOENT` and the like, where the file could not be opened now.
 pub(crate) fn reopen(fd: BorrowedFd<'_>, writable: bool) -> Result<Private, Errno> {
-    let access = if writable { OFlags::RDWR } else { OFlags::RDONLY };
+    reopen_with(fd, if writable { OFlags::RDWR } else { OFlags::RDONLY })
+}
+
+/// Opens the same file anew for writes that go past the page cache.
+///
+/// # Errors
+/// As [`reopen`]; `EINVAL` where the file system has no such writes.
+pub(crate) fn reopen_direct(fd: BorrowedFd<'_>) -> Result<Private, Errno> {
+    reopen_with(fd, OFlags::RDWR | OFlags::DIRECT)
+}
+
+fn reopen_with(fd: BorrowedFd<'_>, access: OFlags) -> Result<Private, Errno> {
     let flags = access | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
     let was = facts(fd)?;
     let new = with_room(|| rustix::fs::open(proc_path(fd), flags, Mode::empty()))?;

@@ -12,8 +12,10 @@ use loom::thread;
 
 mod planted;
 
-/// Forced thread switches in one execution. Every planted mistake is found with one fewer.
+/// Forced thread switches in one execution.
 const PREEMPTIONS: usize = 3;
+/// Waits for a page's lock in one execution, after which no more alternatives are tried.
+const WAITS: usize = 3;
 const RW: i32 = 3;
 
 /// One byte for each thread, so that each can tell its own stores. Each store adds one.
@@ -38,6 +40,8 @@ struct Machine {
     /// One change of protection at a time. The number is how many stretches of one protection there may be
     /// (`max_map_count`).
     kernel: Mutex<usize>,
+    /// How often somebody had to wait for a lock.
+    waits: std::sync::atomic::AtomicUsize,
 }
 
 type Handler = fn(&Machine, usize) -> Verdict;
@@ -70,6 +74,10 @@ impl Memory for Machine {
     }
 
     fn relax(&self) {
+        // An unfair scheduler can let two threads wait for a third for ever: such executions end early.
+        if self.waits.fetch_add(1, Ordering::Relaxed) >= WAITS {
+            loom::skip_branch();
+        }
         thread::yield_now();
     }
 }
@@ -83,6 +91,7 @@ impl Machine {
             hardware: (0..pages).map(hardware).collect(),
             file: Mutex::new(vec![Content::default(); pages]),
             kernel: Mutex::new(most),
+            waits: Default::default(),
         };
         arm(&machine, 0..pages, RW).unwrap();
         Arc::new(machine)
@@ -211,10 +220,9 @@ fn store_then_sync(handler: Handler, collector: Collector) -> Arc<Machine> {
 fn refused(refusals: u8, most: usize, handler: Handler) -> Arc<Machine> {
     let machine = Machine::new(2, refusals, most);
     let one = spawn(&machine, move |m| assert!(m.store_with(0, 1, handler)));
-    let two = spawn(&machine, move |m| assert!(m.store_with(1, 2, handler)));
     machine.sync();
+    assert!(machine.store_with(1, 0, handler));
     one.join().unwrap();
-    two.join().unwrap();
     machine.check_file();
     machine
 }
@@ -252,7 +260,6 @@ fn end_of_map(retire: Retire) -> Arc<Machine> {
     let one = spawn(&machine, |m| {
         let _ = m.store(0, 1) && m.store(0, 1);
     });
-    assert!(machine.store(0, 0));
     let mut changed = Vec::new();
     retire(&machine, 0..1, &mut |run| changed.extend(run)).unwrap();
     let mut file = vec![Content::default()];
