@@ -3,7 +3,7 @@
 use super::state::Part;
 use super::{Space, both, span};
 use crate::sys::Errno;
-use crate::sys::os::mem::{self, PROT_WRITE, advice};
+use crate::sys::os::mem::{self, PROT_READ, PROT_WRITE, advice};
 
 impl Space {
     /// `madvise`.
@@ -23,6 +23,7 @@ impl Space {
                 | advice::REMOVE
                 | advice::DONTFORK
                 | advice::DOFORK
+                | advice::POPULATE_READ
                 | advice::POPULATE_WRITE
         );
         let whole = span(addr, len).filter(|_| ours && self.has_maps());
@@ -48,6 +49,16 @@ impl Space {
                 }
                 Ok(())
             }
+            advice::POPULATE_READ => {
+                // Under `fault` a page may be readable that the program made writable only.
+                let unreadable = parts.iter().find(|(_, map)| map.prot & PROT_READ == 0);
+                let Some((part, _)) = unreadable else { return ask() };
+                if part.start > addr {
+                    // SAFETY: the caller's own request, for a part of its range.
+                    unsafe { mem::madvise(addr, part.start - addr, advice) }?;
+                }
+                Err(Errno::INVAL)
+            }
             _ => {
                 let _held = crate::track::fault::hold(range);
                 ask()
@@ -65,18 +76,21 @@ impl Space {
     ) -> Result<(), Errno> {
         let mut done = Ok(());
         let mut at = range.start;
-        for (part, _) in parts.iter().filter(|(_, m)| m.shared) {
-            // The kernel tells of locked pages in this way too, and does nothing else with memory of ours.
-            let locked = mem::msync(part.start, part.len(), mem::MS_INVALIDATE) == Err(Errno::BUSY);
-            if locked && advice == advice::DONTNEED {
-                return Err(Errno::INVAL);
-            }
-        }
         let shared = parts.iter().filter(|(_, m)| m.shared).map(|(r, _)| r.clone());
         for part in shared.chain(core::iter::once(range.end..range.end)) {
             if at < part.start {
                 // SAFETY: the caller's own request, for a part of its range.
-                done = both(done, unsafe { mem::madvise(at, part.start - at, advice) });
+                let here = unsafe { mem::madvise(at, part.start - at, advice) };
+                // Only a hole does not end the walk.
+                if !matches!(here, Ok(()) | Err(Errno::NOMEM)) {
+                    return here;
+                }
+                done = both(done, here);
+            }
+            // The kernel tells of locked pages in this way too, and does nothing else with memory of ours.
+            let locked = mem::msync(part.start, part.len(), mem::MS_INVALIDATE) == Err(Errno::BUSY);
+            if locked && advice == advice::DONTNEED {
+                return Err(Errno::INVAL);
             }
             at = part.end;
         }

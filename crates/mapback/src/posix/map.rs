@@ -3,7 +3,7 @@
 use super::policy::{Candidate, is_refusal};
 use super::state::State;
 use super::table::Map;
-use super::{Mode, Pending, Request, Space, joined, span};
+use super::{Mode, Request, Space, joined, span};
 use crate::image::Image;
 use crate::stats::add;
 use crate::sys::Errno;
@@ -90,13 +90,11 @@ impl Space {
             let mut state = self.enter();
             let parts = state.maps.overlapping(&range);
             state.retire(&parts);
-            let mut pending = Pending::new();
             let done = act(&mut state);
-            match &done {
-                Ok(_) => pending = joined(parts.iter().map(|(r, m)| (m.image.clone(), m.bytes(r)))),
-                Err(_) => state.restore(&parts),
+            if done.is_err() {
+                state.restore(&parts);
             }
-            (done, pending)
+            (done, joined(parts.iter().map(|(r, m)| (m.image.clone(), m.bytes(r)))))
         };
         self.finish(pending);
         done

@@ -1,9 +1,10 @@
 //! `mremap`.
 
-use super::state::Part;
-use super::{Pending, Space, span};
+use super::state::{Part, State};
+use super::{Space, joined, span};
 use crate::page::common;
 use crate::sys::Errno;
+use crate::sys::os;
 use crate::sys::os::mem::{self, MREMAP_DONTUNMAP, MREMAP_FIXED, MREMAP_MAYMOVE};
 use core::ops::Range;
 
@@ -38,6 +39,9 @@ impl Space {
     /// # Errors
     /// Those of `mremap`.
     pub unsafe fn mremap(&self, call: Remap) -> Result<usize, Errno> {
+        // A length that the kernel rounds up past the top is 0 to it, and doubles the map.
+        let wraps = crate::page::ceil(call.old_len, os::page_size()).is_none();
+        let call = if wraps { Remap { old_len: 0, ..call } } else { call };
         let source = span(call.old, call.old_len.max(1)).filter(|_| self.has_maps());
         let Some(source) = source else {
             // SAFETY: the caller's own request.
@@ -91,22 +95,27 @@ impl Space {
                 return Ok(addr);
             }
         }
-        let mut pending = Pending::new();
+        let pending;
         let moved = {
             let mut state = self.enter();
             let parts = state.maps.overlapping(&source);
             let under = target.as_ref().map(|t| state.maps.overlapping(t)).unwrap_or_default();
             state.retire(&parts);
             state.retire(&under);
+            // Retiring protected what the file backs. The kernel moves only what is one map to it, so the rest
+            // follows.
+            for (range, map) in parts.iter().filter(|(_, map)| map.tracker.is_some()) {
+                let rest = State::backed(range, map).end.max(range.start)..range.end;
+                // SAFETY: a part of a map of ours; `arrived` or `restore` gives it its protection again.
+                let _ = unsafe { mem::protect(rest, 0) };
+            }
             // SAFETY: the caller's own request. Other threads' stores to the old range end here, as with the
             // kernel's; what they stored before was collected.
             let moved = unsafe { call.ask() };
+            let concerned = under.iter().chain(&parts);
+            pending = joined(concerned.map(|(range, map)| (map.image.clone(), map.bytes(range))));
             match moved {
-                Ok(addr) => {
-                    pending.extend(under.iter().map(|(r, m)| (m.image.clone(), m.bytes(r))));
-                    pending.extend(parts.iter().map(|(r, m)| (m.image.clone(), m.bytes(r))));
-                    arrived(&mut state, call, addr, &source, &parts);
-                }
+                Ok(addr) => arrived(&mut state, call, addr, &source, &parts),
                 Err(_) => {
                     state.restore(&under);
                     state.restore(&parts);
@@ -145,7 +154,7 @@ impl Space {
 }
 
 /// Enters what the kernel moved (or duplicated, with an old length of 0) at its new place.
-fn arrived(state: &mut super::state::State, call: Remap, addr: usize, source: &Range<usize>, parts: &[Part]) {
+fn arrived(state: &mut State, call: Remap, addr: usize, source: &Range<usize>, parts: &[Part]) {
     let Some(target) = span(addr, call.new_len) else { return };
     let keeps = call.old_len == 0 || call.flags & MREMAP_DONTUNMAP != 0;
     state.maps.remove(&target);

@@ -103,7 +103,13 @@ impl State {
     pub(super) fn restore(&mut self, parts: &[Part]) {
         for (range, map) in parts {
             let mut map = map.clone();
-            if map.tracker.is_some() {
+            if !mem::is_mapped(range) {
+                // The kernel may have unmapped what it then could not replace.
+                self.maps.remove(range);
+            } else if map.tracker.is_some() {
+                let rest = Self::backed(range, &map).end.max(range.start)..range.end;
+                // SAFETY: a part of a map of ours, which `mremap` may have protected too.
+                let _ = unsafe { mem::protect(rest, map.prot) };
                 if self.arm(range, &mut map).is_err() {
                     map.tracker = Some(TrackerKind::Whole);
                 }

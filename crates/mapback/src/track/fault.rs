@@ -148,6 +148,8 @@ pub fn hold(range: Range<usize>) -> Option<Held> {
         return None;
     }
     let shift = page_shift();
+    // A length that no system call would move must not be walked: `read(2)` and its like stop before 2 GiB.
+    let range = range.start..range.end.min(range.start.saturating_add(1 << 31));
     let all = range.start >> shift..((range.end - 1) >> shift) + 1;
     let tracked = |page: &usize| AddressSpace.state(*page).is_some_and(PageState::is_ours);
     let first = all.clone().find(tracked)?;

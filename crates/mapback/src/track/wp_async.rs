@@ -71,7 +71,12 @@ impl Tracker for WpAsync {
     fn retire(&mut self, range: Range<usize>, sink: Sink<'_>) -> Result<(), Errno> {
         self.protect(range.clone(), 0)?;
         // Nothing can be stored any more, so there is nothing to re-arm.
-        self.own()?.pagemap.peek(&range, sink)
+        let own = self.own()?;
+        own.pagemap.peek(&range, sink)?;
+        // What is registered is a map of its own to the kernel, and mremap moves only one. A range that stays
+        // registered is no harm otherwise.
+        let _ = own.uffd.unregister(&range);
+        Ok(())
     }
 
     fn forked(&mut self) {

@@ -50,6 +50,7 @@ pub(crate) mod advice {
     pub(crate) const REMOVE: i32 = 9;
     pub(crate) const DONTFORK: i32 = 10;
     pub(crate) const DOFORK: i32 = 11;
+    pub(crate) const POPULATE_READ: i32 = 22;
     pub(crate) const POPULATE_WRITE: i32 = 23;
     pub(crate) const DONTNEED_LOCKED: i32 = 24;
 }
@@ -128,6 +129,12 @@ pub(crate) unsafe fn protect(range: Range<usize>, prot: i32) -> Result<(), Errno
 pub(crate) fn msync(addr: usize, len: usize, flags: i32) -> Result<(), Errno> {
     // SAFETY: msync changes no memory.
     unsafe { call(Sysno::msync, [addr, len, flags as usize, 0, 0, 0]) }.map(drop)
+}
+
+/// Whether every page of a range is mapped.
+pub(crate) fn is_mapped(range: &Range<usize>) -> bool {
+    const MS_ASYNC: i32 = 1;
+    msync(range.start, range.len(), MS_ASYNC) != Err(Errno::NOMEM)
 }
 
 /// `mremap`.

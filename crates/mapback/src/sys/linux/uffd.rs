@@ -30,6 +30,7 @@ const fn iowr(nr: usize, size: usize) -> usize {
 }
 const UFFDIO_API: usize = iowr(0x3F, size_of::<Api>());
 const UFFDIO_REGISTER: usize = iowr(0x00, size_of::<Register>());
+const UFFDIO_UNREGISTER: usize = (2 << 30) | (size_of::<[u64; 2]>() << 16) | (0xAA << 8) | 0x01;
 
 #[repr(C)]
 struct Api {
@@ -102,5 +103,15 @@ impl Uffd {
         let mut arg = Register { start, len, mode: REGISTER_MODE_WP, ioctls: 0 };
         // SAFETY: `arg` is of the layout that UFFDIO_REGISTER reads and writes.
         unsafe { ioctl(self.fd.as_fd().as_raw_fd(), UFFDIO_REGISTER, &raw mut arg as usize) }
+    }
+
+    /// Ends a registration, so that the range can be one map with its neighbours again.
+    ///
+    /// # Errors
+    /// `EINVAL` for memory that cannot be tracked.
+    pub(crate) fn unregister(&self, range: &Range<usize>) -> Result<(), Errno> {
+        let mut arg = [range.start as u64, range.len() as u64];
+        // SAFETY: `arg` is of the layout that UFFDIO_UNREGISTER reads.
+        unsafe { ioctl(self.fd.as_fd().as_raw_fd(), UFFDIO_UNREGISTER, &raw mut arg as usize) }
     }
 }
