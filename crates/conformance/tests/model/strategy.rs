@@ -25,8 +25,23 @@ const HUGE: [usize; 2] = [1 << 62, isize::MAX as usize];
 pub fn sequence() -> impl Strategy<Value = (usize, Vec<Op>)> {
     (file_size(), vec(good_mmap(), 0..4), vec(op(), 1..40)).prop_map(|(size, mut ops, more)| {
         ops.extend(more);
+        unlock_beside_dontunmap(&mut ops);
         (size, ops)
     })
+}
+
+/// Left out: locked pages in a sequence with `MREMAP_DONTUNMAP`. The kernel then unlocks the whole of what is one map
+/// to *it*, not the range moved; where it has merged or split, which nobody specifies, shows in EBUSY later.
+fn unlock_beside_dontunmap(ops: &mut Vec<Op>) {
+    if !ops.iter().any(|op| matches!(op, Op::Mremap { flags, .. } if flags.0 & MREMAP_DONTUNMAP != 0)) {
+        return;
+    }
+    ops.retain(|op| !matches!(op, Op::Mlock { .. }));
+    for op in ops {
+        if let Op::Mmap { flags, .. } = op {
+            flags.0 &= !MAP_LOCKED;
+        }
+    }
 }
 
 fn op() -> impl Strategy<Value = Op> {

@@ -21,8 +21,8 @@ enum Kernel {
     RefusesOnePage,
     /// Does as it is told so many times, refuses once, and obeys again.
     RefusesAfter(usize),
-    /// Changes so many pages of the next range, refuses the rest, and obeys again: `mprotect` over several maps
-    /// of the kernel's stops at the first that it cannot change.
+    /// Refuses to make a single page writable; changes so many pages of the next longer range, refuses the rest,
+    /// and obeys again. (`mprotect` over several of the kernel's maps stops at the first that it cannot change.)
     StopsAfter(usize),
 }
 
@@ -51,7 +51,9 @@ impl Memory for Machine {
         let done = match hardware.kernel {
             Kernel::Obeys => pages.len(),
             Kernel::Refuses => 0,
-            Kernel::RefusesOnePage if pages.len() == 1 && prot & i32::from(WRITE) != 0 => 0,
+            Kernel::RefusesOnePage | Kernel::StopsAfter(_) if pages.len() == 1 => {
+                usize::from(prot & i32::from(WRITE) == 0)
+            }
             Kernel::RefusesOnePage => pages.len(),
             Kernel::RefusesAfter(0) => {
                 hardware.kernel = Kernel::Obeys;

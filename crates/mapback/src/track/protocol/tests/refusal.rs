@@ -60,7 +60,7 @@ fn a_stretch_is_not_opened_while_somebody_works_in_it() {
 }
 
 #[test]
-fn a_fault_that_cannot_be_resolved_changes_nothing() {
+fn a_fault_that_cannot_be_resolved_opens_nothing() {
     let machine = Machine::armed(3, RW);
     machine.kernel(Kernel::Refuses);
     assert!(!machine.store(1));
@@ -75,11 +75,8 @@ fn a_fault_that_cannot_be_resolved_changes_nothing() {
 fn a_stretch_that_was_opened_in_part_is_not_lost() {
     for opened in 0..4 {
         let machine = Machine::armed(4, RW);
-        let state = &machine.states[2];
-        let word = state.try_lock().unwrap();
-        state.unlock(word);
         machine.kernel(Kernel::StopsAfter(opened));
-        let _ = widen(&machine, 2, RW as u16);
+        let _ = write_fault(&machine, 2);
         machine.check();
         let stored: Vec<usize> = (0..4).filter(|&page| machine.try_write(page)).collect();
         let reported = machine.collect(0..4);
