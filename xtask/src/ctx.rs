@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use cargo_metadata::MetadataCommand;
 
-use crate::mapback::Tracker;
+use crate::tracker::Tracker;
 use crate::ui::Ui;
 
 /// File systems that live in memory; `mapback run --maps all` leaves their files to the kernel.
@@ -45,7 +45,6 @@ impl Ctx {
             quick,
             trackers: trackers.iter().map(|t| (*t, t.missing_in_kernel())).collect(),
         };
-        crate::mounts::undo_stale(&ctx.scratch)?;
         fs::create_dir_all(&ctx.scratch)
             .with_context(|| format!("cannot create {}", ctx.scratch.display()))?;
         refuse_memory(&ctx.scratch)?;

@@ -13,6 +13,7 @@ mod run;
 mod stages;
 mod test;
 mod torture;
+mod tracker;
 mod ui;
 
 use std::process::ExitCode;

@@ -4,9 +4,9 @@ use anyhow::{Result, bail};
 
 use crate::ctx::Ctx;
 use crate::install::Need;
-use crate::mapback::Tracker;
 use crate::report::{Report, Row};
 use crate::stages::{STAGES, Stage};
+use crate::tracker::Tracker;
 use crate::{cargo, install, report, run};
 
 #[derive(clap::Args)]
@@ -34,6 +34,7 @@ pub(crate) fn main(options: &Options) -> Result<bool> {
     }
     let stages = chosen(&options.only)?;
     let ctx = Ctx::new(options.quick, &options.tracker)?;
+    crate::mounts::undo_stale(&ctx.scratch)?;
     let needs = needs(&stages);
     let mut rows = Vec::new();
     if !needs.is_empty() {

@@ -7,9 +7,10 @@ use anyhow::Result;
 use crate::ctx::Ctx;
 use crate::fsx::{self, Fsx};
 use crate::install::Need;
-use crate::mapback::{Mapback, Maps, Tracker};
+use crate::mapback::{Mapback, Maps};
 use crate::report::{self, Job, Report};
 use crate::stages::conformance;
+use crate::tracker::Tracker;
 use crate::{run, test};
 
 #[derive(clap::Args)]
@@ -33,6 +34,7 @@ pub(crate) struct Options {
 
 pub(crate) fn main(options: &Options) -> Result<bool> {
     let ctx = Ctx::new(false, &options.tracker)?;
+    crate::mounts::undo_stale(&ctx.scratch)?;
     let mut rows = vec![test::prepare(&ctx, &[Need::Programs, Need::Fsx])?];
     let start = Instant::now();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());

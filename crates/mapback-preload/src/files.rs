@@ -4,7 +4,7 @@ use crate::errno::{count, status};
 use crate::next::next;
 use crate::{existing, no_images};
 use core::ffi::CStr;
-use libc::{c_char, c_int, c_uint, mode_t, off64_t};
+use libc::{FILE, c_char, c_int, c_uint, mode_t, off64_t};
 use mapback::Errno;
 use mapback::posix::Change;
 use rustix::fd::AsRawFd;
@@ -13,6 +13,8 @@ use rustix::fs::{Mode, OFlags};
 next! {
     fn open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int;
     fn openat64(dir: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int;
+    fn fopen64(path: *const c_char, mode: *const c_char) -> *mut FILE;
+    fn freopen64(path: *const c_char, mode: *const c_char, old: *mut FILE) -> *mut FILE;
     fn ftruncate64(fd: c_int, len: off64_t) -> c_int;
     fn truncate64(path: *const c_char, len: off64_t) -> c_int;
     fn fallocate64(fd: c_int, mode: c_int, off: off64_t, len: off64_t) -> c_int;
@@ -101,6 +103,51 @@ unsafe extern "C-unwind" fn __open64_2(path: *const c_char, flags: c_int) -> c_i
 unsafe extern "C-unwind" fn __open_2(path: *const c_char, flags: c_int) -> c_int {
     // SAFETY: the program's own request.
     unsafe { open64(path, flags, 0) }
+}
+
+/// After a stream was opened: a mode that begins with `w` truncates.
+///
+/// # Safety
+/// `mode` must be a C string, and `file` null or a stream.
+unsafe fn stream_opened(file: *mut FILE, mode: *const c_char) -> *mut FILE {
+    // SAFETY: the caller's word; the string has at least its end.
+    if !file.is_null() && unsafe { *mode } == b'w' as c_char {
+        // SAFETY: the caller's word.
+        opened(unsafe { libc::fileno(file) }, libc::O_TRUNC);
+    }
+    file
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn fopen64(path: *const c_char, mode: *const c_char) -> *mut FILE {
+    // SAFETY: the program's own request.
+    unsafe { stream_opened(real::fopen64(path, mode), mode) }
+}
+
+/// # Safety
+/// As `fopen64`: on 64-bit systems they are the same.
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE {
+    // SAFETY: the same function.
+    unsafe { fopen64(path, mode) }
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn freopen64(path: *const c_char, mode: *const c_char, old: *mut FILE) -> *mut FILE {
+    // SAFETY: the program's own request.
+    unsafe { stream_opened(real::freopen64(path, mode, old), mode) }
+}
+
+/// # Safety
+/// As `freopen64`.
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn freopen(path: *const c_char, mode: *const c_char, old: *mut FILE) -> *mut FILE {
+    // SAFETY: the same function.
+    unsafe { freopen64(path, mode, old) }
 }
 
 /// Runs a call that changes the file behind `fd`; its value is −1 with `errno`, or good.

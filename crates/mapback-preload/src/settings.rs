@@ -87,10 +87,13 @@ pub(crate) fn write_stats(space: &Space) {
     let pid = rustix::process::getpid().as_raw_nonzero().get();
     let program = program();
     let line = format!("{}\n", serde_json::json!({ "pid": pid, "program": program, "files": files }));
-    let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let written = rustix::fs::open(path.as_os_str().as_bytes(), flags, FileMode::empty())
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let written = rustix::fs::open(path.as_os_str().as_bytes(), flags, FileMode::RUSR | FileMode::WUSR)
         .and_then(|fd| rustix::io::write(&fd, line.as_bytes()));
-    if let Err(error) = written {
+    // Who outlives the run finds its folder gone, and nobody left to tell.
+    if let Err(error) = written
+        && error != mapback::Errno::NOENT
+    {
         report(&format!("cannot add statistics to {}: {error}", Path::new(&path).display()));
     }
 }

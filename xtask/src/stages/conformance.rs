@@ -8,10 +8,11 @@ use anyhow::Result;
 use super::trackers;
 use crate::cargo::{Counts, test_program};
 use crate::ctx::Ctx;
-use crate::mapback::{Mapback, Maps, Tracker};
+use crate::mapback::{Mapback, Maps};
 use crate::mounts::{Kind, Mount};
 use crate::report::{Job, Report};
 use crate::run::{Cmd, Log};
+use crate::tracker::Tracker;
 
 const PACKAGE: &str = "mapback-conformance";
 

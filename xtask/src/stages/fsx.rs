@@ -5,9 +5,10 @@ use anyhow::Result;
 use super::trackers;
 use crate::ctx::Ctx;
 use crate::fsx::{self, Fsx};
-use crate::mapback::{Mapback, Maps, Tracker};
+use crate::mapback::{Mapback, Maps};
 use crate::mounts::{Kind, Mount};
 use crate::report::{Job, Report};
+use crate::tracker::Tracker;
 
 pub(crate) fn run(ctx: &Ctx, report: &mut Report) -> Result<()> {
     let scale = if ctx.quick { 20 } else { 1 };

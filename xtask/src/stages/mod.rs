@@ -10,8 +10,8 @@ use anyhow::Result;
 
 use crate::ctx::Ctx;
 use crate::install::Need;
-use crate::mapback::Tracker;
 use crate::report::Report;
+use crate::tracker::Tracker;
 
 /// A part of the tests that can be chosen by name.
 pub(crate) struct Stage {

@@ -7,6 +7,7 @@ mod advice;
 mod anonymous;
 mod arguments;
 mod coherence;
+mod denied;
 mod descriptors;
 mod flags;
 mod forking;

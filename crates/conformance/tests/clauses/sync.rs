@@ -163,3 +163,23 @@ fn p24_ms_invalidate_keeps_the_programs_own_changes() {
     assert_eq!(map.get(page()), 0x62);
     assert_eq!(file.stored_byte(0), 0x61);
 }
+
+/// So many runs that a store may write them in another way than a few; the last one ends where the file does.
+#[test]
+fn p22_thousands_of_scattered_pages_reach_the_file_and_its_length_stays() {
+    own_process!();
+    const PAGES: usize = 2500;
+    let len = PAGES * page() - 1000;
+    let file = TestFile::new(len);
+    let map = Map::shared(&file, PAGES * page());
+    for round in 1..4u8 {
+        for at in (0..PAGES).step_by(2).chain([PAGES - 1]) {
+            map.set(at * page() + usize::from(round), 0x40 + round);
+        }
+        map.sync();
+        let stored = file.stored_all();
+        assert_eq!(stored.len(), len);
+        assert_eq!(stored, map.bytes(0, len), "round {round}");
+    }
+    assert_eq!(file.stored_byte((PAGES - 1) * page() + 3), 0x43);
+}

@@ -4,6 +4,7 @@
 //! under `mapback run --maps auto`, by themselves. The kernel's own answers to a full disk come at other moments
 //! (SIGBUS at the store), so there is nothing to compare with.
 
+mod economy;
 mod end;
 mod sync;
 
@@ -34,6 +35,11 @@ impl Faulty {
     fn fail(&self, errno: &str, after: usize) {
         let fault = format!("{errno}:after={after}").parse().expect("a fault that testkit knows");
         self.mount.fail_writes(fault).expect("the mount's server");
+    }
+
+    /// Bytes that were written to the mount so far.
+    fn written(&self) -> u64 {
+        self.mount.totals().expect("the mount's server").bytes
     }
 
     fn heal(&self) {

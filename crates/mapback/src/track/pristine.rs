@@ -107,6 +107,6 @@ mod tests {
         pristine.set(10, &[5; 10]);
         let mut runs = Vec::new();
         pristine.differences(8, &[0, 0, 5, 6, 5], &mut |r| runs.push(r));
-        assert_eq!(runs, [11..12]);
+        assert_eq!(runs, vec![11..12]);
     }
 }

@@ -62,7 +62,7 @@ pub(crate) trait Memory {
 
 impl PageState {
     /// A page that is not tracked.
-    #[cfg(any(loom, test))]
+    #[cfg(test)]
     pub(crate) fn new() -> PageState {
         PageState(AtomicU16::new(0))
     }
@@ -198,8 +198,8 @@ fn widen(mem: &impl Memory, page: usize, desired: u16) -> Verdict {
         return Verdict::Retry;
     }
     let done = mem.protect(from..to, i32::from(desired));
-    let noted = if done.is_ok() { CHANGED | WRITABLE } else { 0 };
-    unlock_run(mem, from..to, |_, word| word | noted);
+    // Even a refused change may have opened the first pages.
+    unlock_run(mem, from..to, |_, word| word | CHANGED | WRITABLE);
     if done.is_ok() { Verdict::Retry } else { Verdict::NotOurs }
 }
 
@@ -297,12 +297,22 @@ pub(crate) fn retire(
 /// collectors from re-arming it until [`release`]. `false`: nothing was held.
 pub(crate) fn hold(mem: &impl Memory, page: usize) -> bool {
     let Some((state, word)) = lock(mem, page) else { return false };
-    let full = word & HOLDS == HOLDS;
-    let open = word & WRITE != 0
-        && !full
-        && (word & WRITABLE != 0 || mem.protect(page..page + 1, i32::from(word & DESIRED)).is_ok());
-    state.unlock(if open { (word | CHANGED | WRITABLE) + HOLD } else { word });
-    open
+    let may = word & WRITE != 0 && word & HOLDS != HOLDS;
+    let open = !may || word & WRITABLE != 0 || mem.protect(page..page + 1, i32::from(word & DESIRED)).is_ok();
+    if !open {
+        // As with a store: open a stretch that needs no split of a map, and try once more.
+        state.unlock(word);
+        if widen(mem, page, word & DESIRED) == Verdict::NotOurs {
+            return false;
+        }
+        return lock(mem, page).is_some_and(|(state, word)| {
+            let open = word & WRITE != 0 && word & WRITABLE != 0 && word & HOLDS != HOLDS;
+            state.unlock(if open { word + HOLD } else { word });
+            open
+        });
+    }
+    state.unlock(if may { (word | CHANGED | WRITABLE) + HOLD } else { word });
+    may
 }
 
 /// Ends a [`hold`].
