@@ -87,9 +87,8 @@ impl Bench {
         task: impl Fn(u64) -> Task,
     ) -> Result<()> {
         for round in 0..WARM_UP + self.rounds {
-            // Nobody is always the first.
-            let first = round as usize % self.sessions.len();
-            self.sessions.rotate_left(first);
+            // Everyone is the first in turn.
+            self.sessions.rotate_left(1);
             for nth in 0..self.sessions.len() {
                 let contender = self.sessions[nth].contender;
                 if takes_part(contender) {

@@ -3,6 +3,7 @@
 //! A program may close every descriptor that it does not know (`closefrom(3)` in a daemon), so ours sit
 //! high in the table and are listed here, where the interposer's `close` looks before it closes.
 
+use super::raw::{Sysno, call};
 use core::sync::atomic::{AtomicU64, Ordering};
 use rustix::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
 use rustix::io::Errno;
@@ -86,8 +87,9 @@ impl AsFd for Private {
 
 /// Closes by the kernel's call, not libc's: `OwnedFd`'s own drop would go through the program's symbols.
 fn close(fd: i32) {
-    // SAFETY: both callers own `fd` and forget it with this call.
-    unsafe { rustix::io::close(fd) }
+    // SAFETY: both callers own `fd` and forget it with this call. A program that closed it behind our back made the
+    // number invalid, which is no reason to end it.
+    let _ = unsafe { call(Sysno::close, [fd as usize, 0, 0, 0, 0, 0]) };
 }
 
 /// Opens something, also when the program has used up all descriptors that it may have: the kernel's own `mmap`
