@@ -17,6 +17,7 @@ mod next;
 mod reads;
 mod settings;
 mod signals;
+mod syscalls;
 mod writes;
 
 use mapback::posix::Space;

@@ -183,7 +183,7 @@ unsafe extern "C-unwind" fn sendfile64(out: c_int, from: c_int, off: *mut off64_
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn copy_file_range(
+pub(crate) unsafe extern "C-unwind" fn copy_file_range(
     from: c_int,
     from_off: *mut off64_t,
     to: c_int,

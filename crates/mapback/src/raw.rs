@@ -18,6 +18,18 @@ pub unsafe fn call(nr: Sysno, args: [usize; 6]) -> Result<usize, Errno> {
     unsafe { os::raw::call(nr, args) }
 }
 
+/// As [`call`], for a number that may be unknown here.
+///
+/// # Safety
+/// The call's own contract.
+///
+/// # Errors
+/// What the kernel answers.
+pub unsafe fn call_number(number: usize, args: [usize; 6]) -> Result<usize, Errno> {
+    // SAFETY: passed on.
+    unsafe { os::raw::call_number(number, args) }
+}
+
 /// Whether a descriptor is mapback's own, which the program must not close or replace.
 pub fn is_guarded(fd: i32) -> bool {
     os::fd::is_guarded(fd)

@@ -59,28 +59,37 @@ impl State {
 
     /// Makes every change of a file's range known to its image, through whichever map it was made.
     pub(super) fn collect(&mut self, image: &Arc<Image>, bytes: &Range<u64>) {
+        let page = os::page_size();
+        let mut group: Vec<Part> = Vec::new();
         for (range, map) in self.maps.of(image) {
-            self.collect_part(&map.showing(&range, bytes, os::page_size()), map);
+            let part = Self::backed(&map.showing(&range, bytes, page), &map);
+            if map.tracker.is_none() || part.is_empty() {
+                continue;
+            }
+            // Neighbours are asked about together: a program may have thousands of small maps of one file.
+            let joins = |(last, before): &Part| last.end == part.start && before.tracker == map.tracker;
+            if !group.last().is_some_and(joins) {
+                self.collect_group(&group);
+                group.clear();
+            }
+            group.push((part, map));
         }
+        self.collect_group(&group);
     }
 
-    fn collect_part(&mut self, range: &Range<usize>, mut map: Map) {
+    fn collect_group(&mut self, group: &[Part]) {
+        let (Some((first, map)), Some((last, _))) = (group.first(), group.last()) else { return };
         let Some(kind) = map.tracker else { return };
-        let part = Self::backed(range, &map);
-        if part.is_empty() {
-            return;
-        }
-        let image = map.image.clone();
-        let lost = self.trackers.collect(kind, &part, &mut |run| image.mark(map.bytes(&run))).is_err();
+        let all = first.start..last.end;
+        let lost = self.trackers.collect(kind, &all, &mut |run| mark_in(group, &run)).is_err();
         if lost {
-            // Tracking was lost: never lose, at worst write too much. Armed before it is marked and so read (I2).
-            let armed = self.trackers.arm(&part, map.prot);
-            image.mark(map.bytes(&part));
-            match armed {
-                Ok(kind) => map.tracker = Some(kind),
-                Err(_) => map.tracker = Some(TrackerKind::Whole),
+            // Never lose, at worst write too much. Armed before it is marked and so read (I2).
+            for (part, map) in group {
+                let mut map = map.clone();
+                map.tracker = Some(self.trackers.arm(part, map.prot).unwrap_or(TrackerKind::Whole));
+                map.image.mark(map.bytes(part));
+                self.maps.insert(part.clone(), map);
             }
-            self.maps.insert(part, map);
         }
     }
 
@@ -201,5 +210,13 @@ impl State {
     pub(super) fn reset_stats(&mut self) {
         self.finished.clear();
         self.images.values().for_each(|image| image.counters.reset());
+    }
+}
+
+/// Marks a run of addresses in the image of each part that it lies in; the parts are in order.
+fn mark_in(parts: &[Part], run: &Range<usize>) {
+    let from = parts.partition_point(|(part, _)| part.end <= run.start);
+    for (part, map) in parts[from..].iter().take_while(|(part, _)| part.start < run.end) {
+        map.image.mark(map.bytes(&page::common(part, run)));
     }
 }

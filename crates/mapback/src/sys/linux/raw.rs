@@ -8,8 +8,17 @@ pub use syscalls::Sysno;
 /// # Safety
 /// The call's own contract: pointers among `args` must be valid for what call `nr` does with them.
 pub(crate) unsafe fn call(nr: Sysno, args: [usize; 6]) -> Result<usize, Errno> {
+    // SAFETY: passed on.
+    unsafe { call_number(nr as usize, args) }
+}
+
+/// As [`call`], by the plain number.
+///
+/// # Safety
+/// As [`call`].
+pub(crate) unsafe fn call_number(nr: usize, args: [usize; 6]) -> Result<usize, Errno> {
     let [a, b, c, d, e, f] = args;
     // SAFETY: the caller vouches for the arguments; the instruction itself clobbers only what the crate declares.
-    let ret = unsafe { syscalls::raw::syscall6(nr as usize, a, b, c, d, e, f) } as isize;
+    let ret = unsafe { syscalls::raw::syscall6(nr, a, b, c, d, e, f) } as isize;
     if (-4095..0).contains(&ret) { Err(Errno::from_raw_os_error(-ret as i32)) } else { Ok(ret as usize) }
 }
