@@ -105,7 +105,7 @@ impl Space {
         let done = image.refresh(bytes.clone(), &mut |sink| {
             for (range, map) in state.maps.of(image) {
                 let Some(kind) = map.tracker else { continue };
-                let part = super::state::State::backed(&map.showing(&range, &bytes, page as usize), &map);
+                let part = super::state::State::tracked(&map.showing(&range, &bytes, page as usize), &map);
                 let _ = state.trackers.collect(kind, &part, &mut |run| sink(map.bytes(&run)));
             }
         });

@@ -115,6 +115,7 @@ impl Space {
                 prot: req.prot,
                 allowed: file.allowed,
                 tracker: None,
+                armed: 0,
                 no_fork: false,
             };
             if let Err(errno) = state.enter_part(range.clone(), map) {

@@ -49,19 +49,18 @@ impl State {
             return Err(Errno::ACCESS);
         }
         let was = core::mem::replace(&mut map.prot, prot);
-        let backed = Self::backed(&range, &map);
         match map.tracker {
-            Some(kind) => self.trackers.protect(kind, &backed, prot)?,
+            Some(kind) => self.trackers.protect(kind, &Self::tracked(&range, &map), prot)?,
             None if map.shared && prot & mem::PROT_WRITE != 0 => {
                 if let Err(errno) = self.arm(&range, &mut map) {
                     // SAFETY: a part of a map of ours, back to what it was.
-                    let _ = unsafe { mem::protect(backed, was) };
+                    let _ = unsafe { mem::protect(range, was) };
                     return Err(errno);
                 }
             }
             None => {}
         }
-        let bare = if map.tracker.is_some() { backed.end.max(range.start)..range.end } else { range.clone() };
+        let bare = Self::tracked(&range, &map).end.max(range.start)..range.end;
         // SAFETY: a part of a map of ours that no tracker watches.
         unsafe { mem::protect(bare, prot) }?;
         self.maps.insert(range, map);

@@ -105,7 +105,7 @@ impl Space {
             // Retiring protected what the file backs. The kernel moves only what is one map to it, so the rest
             // follows.
             for (range, map) in parts.iter().filter(|(_, map)| map.tracker.is_some()) {
-                let rest = State::backed(range, map).end.max(range.start)..range.end;
+                let rest = State::tracked(range, map).end.max(range.start)..range.end;
                 // SAFETY: a part of a map of ours; `arrived` or `restore` gives it its protection again.
                 let _ = unsafe { mem::protect(rest, 0) };
             }

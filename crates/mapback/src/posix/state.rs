@@ -44,14 +44,15 @@ impl State {
         }
     }
 
-    /// The part of a map that is backed by the file, in whole pages: the part that trackers watch.
-    pub(super) fn backed(range: &Range<usize>, map: &Map) -> Range<usize> {
-        map.showing(range, &(0..map.image.len()), os::page_size())
+    /// The part of a map that trackers watch.
+    pub(super) fn tracked(range: &Range<usize>, map: &Map) -> Range<usize> {
+        map.showing(range, &(0..map.armed), os::page_size())
     }
 
     /// Begins to track a part that is, or shall be, writable; sets its protection.
     pub(super) fn arm(&mut self, range: &Range<usize>, map: &mut Map) -> Result<(), Errno> {
-        let kind = self.trackers.arm(&Self::backed(range, map), map.prot)?;
+        map.armed = armed_for(map.image.len());
+        let kind = self.trackers.arm(&Self::tracked(range, map), map.prot)?;
         map.tracker = Some(kind);
         self.tracked_by.insert(map.image.name.clone(), kind);
         Ok(())
@@ -62,7 +63,7 @@ impl State {
         let page = os::page_size();
         let mut group: Vec<Part> = Vec::new();
         for (range, map) in self.maps.of(image) {
-            let part = Self::backed(&map.showing(&range, bytes, page), &map);
+            let part = Self::tracked(&map.showing(&range, bytes, page), &map);
             if map.tracker.is_none() || part.is_empty() {
                 continue;
             }
@@ -97,7 +98,7 @@ impl State {
     pub(super) fn retire(&mut self, parts: &[Part]) {
         for (range, map) in parts {
             let Some(kind) = map.tracker else { continue };
-            let part = Self::backed(range, map);
+            let part = Self::tracked(range, map);
             if part.is_empty() {
                 continue;
             }
@@ -116,12 +117,12 @@ impl State {
                 // The kernel may have unmapped what it then could not replace.
                 self.maps.remove(range);
             } else if map.tracker.is_some() {
-                let rest = Self::backed(range, &map).end.max(range.start)..range.end;
-                // SAFETY: a part of a map of ours, which `mremap` may have protected too.
-                let _ = unsafe { mem::protect(rest, map.prot) };
                 if self.arm(range, &mut map).is_err() {
                     map.tracker = Some(TrackerKind::Whole);
                 }
+                let rest = Self::tracked(range, &map).end.max(range.start)..range.end;
+                // SAFETY: a part of a map of ours, which `mremap` may have protected too.
+                let _ = unsafe { mem::protect(rest, map.prot) };
                 self.maps.insert(range.clone(), map);
             }
         }
@@ -141,33 +142,24 @@ impl State {
         armed
     }
 
-    /// Follows the file to a new length, in memory and in all maps.
+    /// Follows the file to a new length, in memory and in all maps. What becomes accessible is tracked before it can
+    /// be touched; what is cut off stays tracked, and is there to be stored to when the file grows again.
     pub(super) fn resize(&mut self, image: &Arc<Image>, len: u64) -> Result<(), Errno> {
         let page = os::page_size();
-        let (old, new) = (page::ceil64(image.len(), page), page::ceil64(len, page));
-        let affected: Vec<Part> = self
-            .maps
-            .of(image)
-            .into_iter()
-            .filter(|(_, map)| map.tracker.is_some())
-            .map(|(range, map)| (map.showing(&range, &(old.min(new)..old.max(new)), page), map))
-            .filter(|(range, _)| !range.is_empty())
-            .collect();
-        if new < old {
-            self.retire(&affected);
-            image.resize(len)?;
-            for (range, map) in affected {
-                // SAFETY: a part of a map of ours, from now on past the end of the file and so untracked.
-                unsafe { mem::protect(range, map.prot) }?;
-            }
-            return Ok(());
-        }
-        for (range, mut map) in affected {
-            // Trackers watch what is backed; it will be in a moment, and must be armed before it can be touched.
-            let kind = self.trackers.arm(&range, map.prot)?;
-            if map.tracker != Some(kind) {
+        if len > image.len() {
+            for (range, mut map) in self.maps.of(image) {
+                if map.tracker.is_none() || page::ceil64(len, page) <= map.armed {
+                    continue;
+                }
+                let new = map.showing(&range, &(map.armed..armed_for(len)), page);
+                if new.is_empty() {
+                    continue;
+                }
+                let kind = self.trackers.arm(&new, map.prot)?;
+                let same = map.tracker == Some(kind);
                 map.tracker = Some(kind);
-                self.maps.insert(range, map);
+                map.armed = armed_for(len);
+                self.maps.insert(if same { range } else { new }, map);
             }
         }
         image.resize(len)
@@ -211,6 +203,12 @@ impl State {
         self.finished.clear();
         self.images.values().for_each(|image| image.counters.reset());
     }
+}
+
+/// Up to which file offset maps of a file of some length are tracked.
+fn armed_for(len: u64) -> u64 {
+    const AHEAD: u64 = 4 << 20;
+    page::ceil64(len, os::page_size()).saturating_add(AHEAD)
 }
 
 /// Marks a run of addresses in the image of each part that it lies in; the parts are in order.

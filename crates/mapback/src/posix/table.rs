@@ -22,6 +22,9 @@ pub(crate) struct Map {
     pub(crate) allowed: i32,
     /// Who tracks the range; `None` as long as it was never writable, or is private.
     pub(crate) tracker: Option<TrackerKind>,
+    /// The file offset up to which it is tracked: somewhat past the end of the file, so that small changes of the
+    /// length need nothing; not all of a map that is far longer than the file.
+    pub(crate) armed: u64,
     /// A forked child does not inherit the range (`MADV_DONTFORK`).
     pub(crate) no_fork: bool,
 }
@@ -30,7 +33,8 @@ impl PartialEq for Map {
     fn eq(&self, other: &Map) -> bool {
         Arc::ptr_eq(&self.image, &other.image)
             && (self.delta, self.shared, self.prot) == (other.delta, other.shared, other.prot)
-            && (self.allowed, self.tracker, self.no_fork) == (other.allowed, other.tracker, other.no_fork)
+            && (self.allowed, self.tracker, self.armed, self.no_fork)
+                == (other.allowed, other.tracker, other.armed, other.no_fork)
     }
 }
 
