@@ -7,7 +7,7 @@ use core::ffi::CStr;
 use libc::{FILE, c_char, c_int, c_uint, mode_t, off64_t};
 use mapback::Errno;
 use mapback::posix::Change;
-use rustix::fd::AsRawFd;
+use rustix::fd::{AsRawFd, BorrowedFd};
 use rustix::fs::{Mode, OFlags};
 
 next! {
@@ -26,17 +26,35 @@ next! {
     fn sync();
 }
 
-/// After a file was opened: what `O_TRUNC` cut off is gone from its image too.
-fn opened(fd: c_int, flags: c_int) -> c_int {
+/// Opens a file. One that has an image is truncated in step with it, so that no write-back that is under way makes it
+/// longer again.
+///
+/// # Safety
+/// `path` must be a C string, or what the kernel answers with `EFAULT`.
+unsafe fn opening(dir: c_int, path: *const c_char, flags: c_int, open: impl Fn() -> c_int) -> c_int {
+    if flags & libc::O_TRUNC == 0 || no_images() || path.is_null() {
+        return open();
+    }
+    // SAFETY: not −1, which `openat` takes for a descriptor that is not open; the kernel judges it.
+    let at = unsafe { BorrowedFd::borrow_raw(if dir == -1 { i32::MAX } else { dir }) };
+    // SAFETY: the caller's word.
+    let name = unsafe { CStr::from_ptr(path) };
+    let follow = if flags & libc::O_NOFOLLOW != 0 { OFlags::NOFOLLOW } else { OFlags::empty() };
+    match rustix::fs::openat(at, name, OFlags::PATH | OFlags::CLOEXEC | follow, Mode::empty()) {
+        Ok(file) => changing_to(file.as_raw_fd(), Change::Nothing, open, |fd| fd >= 0),
+        Err(_) => open(),
+    }
+}
+
+/// After a stream was opened by libc itself: what it truncated is gone from the image too.
+fn truncated(fd: c_int) {
     if fd >= 0
-        && flags & libc::O_TRUNC != 0
         && !no_images()
         && let Some(space) = existing()
         && let Err(errno) = space.changing(fd, || ((), Change::Nothing))
     {
-        crate::settings::report(&format!("cannot follow a truncation by open: {errno}"));
+        crate::settings::report(&format!("cannot follow a truncation by fopen: {errno}"));
     }
-    fd
 }
 
 /// # Safety
@@ -44,7 +62,7 @@ fn opened(fd: c_int, flags: c_int) -> c_int {
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
     // SAFETY: the program's own request.
-    opened(unsafe { real::open64(path, flags, mode) }, flags)
+    unsafe { opening(libc::AT_FDCWD, path, flags, || real::open64(path, flags, mode)) }
 }
 
 /// # Safety
@@ -60,7 +78,7 @@ unsafe extern "C-unwind" fn open(path: *const c_char, flags: c_int, mode: mode_t
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn openat64(dir: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
     // SAFETY: the program's own request.
-    opened(unsafe { real::openat64(dir, path, flags, mode) }, flags)
+    unsafe { opening(dir, path, flags, || real::openat64(dir, path, flags, mode)) }
 }
 
 /// # Safety
@@ -113,7 +131,7 @@ unsafe fn stream_opened(file: *mut FILE, mode: *const c_char) -> *mut FILE {
     // SAFETY: the caller's word; the string has at least its end.
     if !file.is_null() && unsafe { *mode } == b'w' as c_char {
         // SAFETY: the caller's word.
-        opened(unsafe { libc::fileno(file) }, libc::O_TRUNC);
+        truncated(unsafe { libc::fileno(file) });
     }
     file
 }
@@ -152,12 +170,17 @@ unsafe extern "C-unwind" fn freopen(path: *const c_char, mode: *const c_char, ol
 
 /// Runs a call that changes the file behind `fd`; its value is −1 with `errno`, or good.
 fn changing(fd: c_int, change: Change, call: impl Fn() -> c_int) -> c_int {
+    changing_to(fd, change, call, |value| value == 0)
+}
+
+/// As [`changing`], for a call whose good values `good` knows.
+fn changing_to(fd: c_int, change: Change, call: impl Fn() -> c_int, good: impl Fn(c_int) -> bool) -> c_int {
     let concerned = if no_images() { None } else { existing().filter(|s| s.has_image(fd)) };
     let Some(space) = concerned else { return call() };
     let done = space.changing(fd, || {
         let done = call();
         let failed = (done < 0).then(last_error);
-        ((done, failed), if done == 0 { change } else { Change::Nothing })
+        ((done, failed), if good(done) { change } else { Change::Nothing })
     });
     match done {
         Ok((_, Some(errno))) | Err(errno) => status(Err(errno)),

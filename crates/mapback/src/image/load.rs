@@ -38,18 +38,23 @@ impl Image {
     /// Those of reading; `ENOMEM`.
     pub(crate) fn resize(&self, len: u64) -> Result<(), Errno> {
         let mut io = self.io.lock();
-        let old = self.len();
+        // A relative may have changed the memory's length, and stored into what is new to us.
+        let (known, old) = (self.len(), self.shared_len());
         self.set_len(&mut io, old, len)?;
         if len > old {
             self.read_data(&mut io, old..len)?;
+        }
+        if old.min(len) > known {
+            io.marks.set(to_pages(&(known..old.min(len))));
         }
         Ok(())
     }
 
     /// Sets the length of the memory and all that follows it.
     fn set_len(&self, io: &mut Io, old: u64, len: u64) -> Result<(), Errno> {
+        let known = self.len();
+        io.window.cover(&self.shm, len)?;
         if len > old {
-            io.window.cover(&self.shm, len)?;
             self.zero_tail(io, old);
         }
         if let Some(pristine) = &mut io.pristine {
@@ -60,9 +65,9 @@ impl Image {
         }
         self.shm.resize(len)?;
         self.len.store(len, Ordering::Release);
-        if len < old {
-            let gone = to_pages(&(page::ceil64(len, os::page_size())..old));
-            io.marks.clear(gone);
+        let end = page::ceil64(len, os::page_size());
+        if end < old.max(known) {
+            io.marks.clear(to_pages(&(end..old.max(known))));
         }
         Ok(())
     }
@@ -146,14 +151,15 @@ impl Image {
             let before = snapshot(io.window.at(part.start), read as usize);
             // Pages changed up to here must keep their content; `compare` knows of each byte.
             let mut own = Vec::new();
-            if io.pristine.is_none() {
+            if io.pristine.is_none() || self.is_forked() {
                 changed(&mut |run| own.push(run));
             }
             for run in own {
                 let new = io.marks.set(to_pages(&run));
                 add(&self.counters.pages_changed, new as u64);
             }
-            replace(&mut io, part.start, &before, &fresh[..read as usize]);
+            let exact = !self.is_forked();
+            replace(&mut io, part.start, &before, &fresh[..read as usize], exact);
             at = part.end;
         }
         Ok(())
@@ -204,15 +210,16 @@ fn snapshot(from: *mut u8, len: usize) -> Vec<u8> {
 }
 
 /// Replaces, in unmarked pages from `start` on, each byte that differs in `fresh`, if it is still as in `before`.
-fn replace(io: &mut Io, start: u64, before: &[u8], fresh: &[u8]) {
+/// `exact`: the pristine copy, if there is one, tells which bytes are this process's own changes.
+fn replace(io: &mut Io, start: u64, before: &[u8], fresh: &[u8], exact: bool) {
     use core::sync::atomic::AtomicU8;
     let page = os::page_size();
     for (nth, (was, new)) in before.chunks(page).zip(fresh.chunks(page)).enumerate() {
         let at = start + (nth * page) as u64;
-        if was == new || io.marks.contains((at / page as u64) as usize) {
+        if io.marks.contains((at / page as u64) as usize) {
             continue;
         }
-        let stored = io.pristine.as_ref().map(|p| p.get(at as usize, was.len()).to_vec());
+        let stored = io.pristine.as_ref().filter(|_| exact).map(|p| p.get(at as usize, was.len()).to_vec());
         for (i, (a, b)) in was.iter().zip(new).enumerate() {
             if a != b && stored.as_ref().is_none_or(|stored| stored[i] == *a) {
                 // SAFETY: inside the window; an atomic byte, because the program may store into it right now.

@@ -15,7 +15,7 @@ use crate::stats::Counters;
 use crate::store::{FileStore, Store};
 use crate::sync::Mutex;
 use crate::sys::Errno;
-use crate::sys::os::{self, file::FileId, mem, shm::Shm};
+use crate::sys::os::{self, file::FileId, mem, shm::Shm, signal::Blocked};
 use crate::track::Pristine;
 use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -49,6 +49,8 @@ struct Io {
     loaded: bool,
     window: Window,
     marks: Marks,
+    /// Written since the store was last synced with success: what a failed sync puts in doubt.
+    unsynced: Marks,
     /// The first handle, with the access of the descriptor that was mapped first.
     first: FileStore,
     /// One that may write, if the first may not and a later descriptor could.
@@ -109,6 +111,7 @@ impl Image {
             loaded: false,
             window: Window::default(),
             marks: Marks::default(),
+            unsynced: Marks::default(),
             first: FileStore::open(fd, writable)?,
             writer: None,
             pristine: compare.then(Pristine::default),
@@ -158,12 +161,32 @@ impl Image {
         self.io.lock().marks.is_empty()
     }
 
-    /// Returns when all that was written back is on the storage.
+    /// Returns when all that was written back is on the storage. If that fails, nobody knows what of it is, and all
+    /// of it counts as changed again.
     ///
     /// # Errors
     /// Those of `fdatasync`.
     pub(crate) fn sync(&self) -> Result<(), Errno> {
-        self.io.lock().store().sync()
+        let _blocked = Blocked::new();
+        let mut io = self.io.lock();
+        let done = io.store().sync();
+        let mut written = core::mem::take(&mut io.unsynced);
+        if done.is_err() {
+            while let Some(run) = written.take_run(&(0..usize::MAX), usize::MAX) {
+                io.marks.set(run);
+            }
+        }
+        done
+    }
+
+    /// Whether a fork may have made another process that shares this memory.
+    pub(crate) fn is_forked(&self) -> bool {
+        self.forked.load(Ordering::Relaxed)
+    }
+
+    /// The length of the memory, which a relative of this process may have changed.
+    pub(crate) fn shared_len(&self) -> u64 {
+        if self.is_forked() { self.shm.len().unwrap_or(self.len()) } else { self.len() }
     }
 
     /// Takes the image's lock over a fork, so that no other thread's work is cut in two in the child.

@@ -7,10 +7,9 @@ use super::{Image, Io, to_pages};
 use crate::stats::{add, add_time};
 use crate::store::{Run, Store};
 use crate::sys::Errno;
-use crate::sys::os;
+use crate::sys::os::{self, file::with_file_size};
 use core::fmt;
 use core::ops::Range;
-use core::sync::atomic::Ordering;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -73,14 +72,23 @@ impl Image {
         let fail = |errno, bytes| WriteBackError { errno, file: self.name.clone(), bytes };
         let whole = 0..self.len();
         let file_len = io.store().len().map_err(|e| fail(e, whole))?;
-        let mut runs = take_runs(io, &pages, file_len.min(self.len()));
-        if io.pristine.is_some() {
-            self.write_differences(io, &mut runs);
-        } else {
-            self.write_runs(io, &mut runs, next);
+        let mut runs = take_runs(io, &pages, file_len.min(self.len()).min(self.shared_len()));
+        let end = runs.last().map_or(0, |run| run.off + run.len as u64);
+        let lifted = with_file_size(end, || {
+            // A relative writes too, and what it wrote is not in our pristine copy: only whole pages are sure then.
+            if io.pristine.is_some() && !self.is_forked() {
+                self.write_differences(io, &mut runs);
+            } else {
+                self.write_runs(io, &mut runs, next);
+            }
+            Ok(())
+        });
+        if let Err(errno) = lifted {
+            runs.iter_mut().for_each(|run| run.error = Some(errno));
         }
         let mut first = Ok(());
         for run in runs {
+            io.unsynced.set(to_pages(&(run.off..run.off + run.done as u64)));
             if let Some(errno) = run.error {
                 let left = run.off + run.done as u64..run.off + run.len as u64;
                 io.marks.set(to_pages(&left));
@@ -93,7 +101,7 @@ impl Image {
     fn write_runs(&self, io: &Io, runs: &mut [Run], next: Next) {
         match next {
             // SAFETY: the runs are inside the window, which covers the image's length.
-            Next::Sync if !self.forked.load(Ordering::Relaxed) => unsafe { io.store().write_many(runs) },
+            Next::Sync if !self.is_forked() => unsafe { io.store().write_many(runs) },
             _ => runs.iter_mut().for_each(|run| {
                 // SAFETY: as above.
                 unsafe { run.write_rest(io.store()) }

@@ -3,11 +3,15 @@
 //! The interposer calls these around the program's own call. Each holds the space's lock over the kernel's call,
 //! so that no write-back can put older bytes over newer ones. They are reached only when some file has an image.
 
+use super::state::State;
 use super::{Space, both};
 use crate::image::{Image, Next};
 use crate::page;
 use crate::sys::Errno;
-use crate::sys::os::{self, fd, file};
+use crate::sys::os::{
+    self, fd,
+    file::{self, FileId},
+};
 use core::ops::Range;
 use std::sync::Arc;
 
@@ -24,15 +28,19 @@ pub enum Change {
 
 impl Space {
     /// The image of an open file.
-    fn image_of(&self, number: i32) -> Option<Arc<Image>> {
+    pub(super) fn image_of(&self, number: i32) -> Option<Arc<Image>> {
         if !self.has_images() {
             return None;
         }
-        let facts = file::facts(fd::borrow(number).ok()?).ok()?;
-        if !facts.regular {
+        let fd = fd::borrow(number).ok()?;
+        let facts = file::facts(fd).ok()?;
+        let alike = |id: &FileId| (id.dev, id.ino) == (facts.dev, facts.ino);
+        // Most descriptors are told from all images by this; the whole identity takes more calls.
+        if !facts.regular || !self.enter().images.keys().any(alike) {
             return None;
         }
-        self.enter().images.get(&(facts.dev, facts.ino)).cloned()
+        let id = file::identity(fd).ok()?;
+        self.enter().images.get(&id).cloned()
     }
 
     /// Before the program reads the file behind a descriptor: writes the changes back, so that the file has them.
@@ -71,17 +79,21 @@ impl Space {
         let Some(image) = self.image_of(number) else { return Ok(call().0) };
         let mut state = self.enter();
         state.collect(&image, &(0..image.len()));
-        image.write_back(0..image.len(), Next::Nothing).map_err(|e| e.errno)?;
+        // What cannot be written back stays marked; the program's own call may be what makes room for it.
+        let before = image.write_back(0..image.len(), Next::Nothing);
         let (value, change) = call();
         let len = image.store_len()?;
         let old = image.len();
-        if len != old {
+        if len != old || len != image.shared_len() {
             state.resize(&image, len)?;
         }
         match change {
             Change::Nothing => {}
             Change::Wrote(bytes) => image.take_over(bytes.start..bytes.end.min(old))?,
-            Change::All => image.take_over(0..old.min(len))?,
+            Change::All => {
+                before.map_err(|e| e.errno)?;
+                refresh_in(&mut state, &image, 0..old.min(len))?;
+            }
         }
         Ok(value)
     }
@@ -90,7 +102,8 @@ impl Space {
     pub(super) fn follow(&self, image: &Arc<Image>) -> Result<(), Errno> {
         let mut state = self.enter();
         let len = image.store_len()?;
-        if len == image.len() { Ok(()) } else { state.resize(image, len) }
+        let same = len == image.len() && len == image.shared_len();
+        if same { Ok(()) } else { state.resize(image, len) }
     }
 
     /// Takes over what others wrote into a range of the file, except where this process changed it (P24).
@@ -99,17 +112,7 @@ impl Space {
         let mut state = self.enter();
         state.collect(image, bytes);
         image.write_back(bytes.clone(), Next::Nothing).map_err(|e| e.errno)?;
-        let page = os::page_size() as u64;
-        let bytes = bytes.start / page * page..page::ceil64(bytes.end.min(image.len()), page as usize);
-        let state = &mut *state;
-        let done = image.refresh(bytes.clone(), &mut |sink| {
-            for (range, map) in state.maps.of(image) {
-                let Some(kind) = map.tracker else { continue };
-                let part = super::state::State::tracked(&map.showing(&range, &bytes, page as usize), &map);
-                let _ = state.trackers.collect(kind, &part, &mut |run| sink(map.bytes(&run)));
-            }
-        });
-        both(followed, done)
+        both(followed, refresh_in(&mut state, image, bytes.clone()))
     }
 
     /// Punches a hole into the file and its image (`MADV_REMOVE`).
@@ -118,4 +121,20 @@ impl Space {
         state.collect(image, &bytes);
         image.punch(bytes)
     }
+}
+
+/// Takes over what the file holds now, except in pages that this process changed meanwhile.
+fn refresh_in(state: &mut State, image: &Arc<Image>, bytes: Range<u64>) -> Result<(), Errno> {
+    let page = os::page_size();
+    let start = bytes.start / page as u64 * page as u64;
+    let bytes = start..page::ceil64(bytes.end.min(image.len()), page).max(start);
+    image.refresh(bytes.clone(), &mut |sink| {
+        for (range, map) in state.maps.of(image) {
+            let Some(kind) = map.tracker else { continue };
+            let part = State::tracked(&map.showing(&range, &bytes, page), &map);
+            if state.trackers.collect(kind, &part, &mut |run| sink(map.bytes(&run))).is_err() {
+                sink(map.bytes(&part));
+            }
+        }
+    })
 }

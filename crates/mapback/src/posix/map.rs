@@ -38,7 +38,7 @@ impl Space {
         let fd = fd::borrow(req.fd).ok()?;
         let file = self.config.candidate(req, fd).ok()??;
         // Two views of one file must agree: whoever has an image is served from it.
-        if self.has_images() && self.enter().images.contains_key(&(file.dev, file.ino)) {
+        if self.image_of(req.fd).is_some() {
             return Some(file);
         }
         let shared = req.flags & mem::MAP_TYPE != mem::MAP_PRIVATE;
@@ -89,7 +89,7 @@ impl Space {
         let (done, pending) = {
             let mut state = self.enter();
             let parts = state.maps.overlapping(&range);
-            state.retire(&parts);
+            state.retire(&parts, true);
             let done = act(&mut state);
             if done.is_err() {
                 state.restore(&parts);
@@ -135,15 +135,16 @@ impl Space {
     /// Finds the file's image or makes and loads one. It is pinned; the caller unpins.
     fn open_image(&self, req: &Request, file: &Candidate) -> Result<Arc<Image>, Errno> {
         let fd = fd::borrow(req.fd)?;
+        let id = file::identity(fd)?;
         let image = {
             let mut state = self.enter();
-            let image = match state.images.get(&(file.dev, file.ino)) {
+            let image = match state.images.get(&id) {
                 Some(image) => image.clone(),
                 None => {
                     let compare = state.trackers.compares();
-                    let new = Image::new(file::identity(fd)?, fd, file.writable, compare)?;
+                    let new = Image::new(id, fd, file.writable, compare)?;
                     let new = Arc::new(new);
-                    state.images.insert((file.dev, file.ino), new.clone());
+                    state.images.insert(id, new.clone());
                     new
                 }
             };

@@ -80,8 +80,6 @@ const HUGETLBFS: u64 = 0x9584_58f6;
 /// What a descriptor allows, once it is known that mapback could serve it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Candidate {
-    pub(super) dev: u64,
-    pub(super) ino: u64,
     pub(super) writable: bool,
     /// The protections that a map through this descriptor may ever have.
     pub(super) allowed: i32,
@@ -113,7 +111,7 @@ impl Config {
         let write = if writable || !shared { mem::PROT_WRITE } else { 0 };
         let exec = if noexec { 0 } else { mem::PROT_EXEC };
         let allowed = mem::PROT_READ | write | exec;
-        Ok(Some(Candidate { dev: facts.dev, ino: facts.ino, writable: shared && writable, allowed }))
+        Ok(Some(Candidate { writable: shared && writable, allowed }))
     }
 
     /// Whether files like this one are served at all.

@@ -94,14 +94,18 @@ impl Space {
             if let Some(addr) = unsafe { self.grow_in_place(call, &source) } {
                 return Ok(addr);
             }
+            if call.flags & MREMAP_MAYMOVE == 0 && self.is_whole(&source) {
+                // There is something in the way; nothing was touched.
+                return Err(Errno::NOMEM);
+            }
         }
         let pending;
         let moved = {
             let mut state = self.enter();
             let parts = state.maps.overlapping(&source);
             let under = target.as_ref().map(|t| state.maps.overlapping(t)).unwrap_or_default();
-            state.retire(&parts);
-            state.retire(&under);
+            state.retire(&parts, false);
+            state.retire(&under, true);
             // Retiring protected what the file backs. The kernel moves only what is one map to it, so the rest
             // follows.
             for (range, map) in parts.iter().filter(|(_, map)| map.tracker.is_some()) {
@@ -127,29 +131,32 @@ impl Space {
         moved
     }
 
-    /// Grows without moving, while other threads may go on using the map. `None`: it could not be done so.
+    /// Whether a range is one shared map of ours.
+    fn is_whole(&self, source: &Range<usize>) -> bool {
+        let parts = self.enter().maps.overlapping(source);
+        matches!(parts.as_slice(), [(range, map)] if range == source && map.shared)
+    }
+
+    /// Grows a shared map without moving it, by mapping what is added next to it: other threads go on using the rest,
+    /// which a tracker may have cut into many maps. `None`: it could not be done so.
     unsafe fn grow_in_place(&self, call: Remap, source: &Range<usize>) -> Option<usize> {
         let mut state = self.enter();
         let parts = state.maps.overlapping(source);
         let [(range, map)] = parts.as_slice() else { return None };
-        if range != source {
+        let added = source.end..span(call.old, call.new_len)?.end;
+        if range != source || !map.shared || added.is_empty() {
             return None;
         }
-        if map.tracker.is_some_and(|kind| state.trackers.splits(kind)) {
-            // The kernel wants one map of its own, which the tracker may have cut into many; moving sees to that.
-            return None;
-        }
-        let stay = Remap { flags: call.flags & !MREMAP_MAYMOVE, ..call };
-        // SAFETY: the caller's own request; without leave to move nothing that exists is touched.
-        let addr = unsafe { stay.ask() }.ok()?;
-        let grown = span(addr, call.new_len)?;
-        let added = source.end..grown.end;
+        let off = map.bytes(&added).start as i64;
+        let flags = mem::MAP_SHARED | mem::MAP_FIXED | mem::MAP_FIXED_NOREPLACE;
+        // SAFETY: nothing that exists is replaced.
+        unsafe { map.image.shm.map(added.start, added.len(), map.prot, flags, off) }.ok()?;
         if state.enter_part(added.clone(), map.clone()).is_err() {
             // SAFETY: the part that was just added, which nobody knows of yet.
             let _ = unsafe { mem::munmap(added.start, added.len()) };
             return None;
         }
-        Some(addr)
+        Some(call.old)
     }
 }
 

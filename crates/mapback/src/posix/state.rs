@@ -6,7 +6,7 @@ use crate::image::Image;
 use crate::page;
 use crate::stats::FileStats;
 use crate::sys::Errno;
-use crate::sys::os::{self, mem, signal::Blocked};
+use crate::sys::os::{self, file::FileId, mem, signal::Blocked};
 use crate::track::TrackerKind;
 use core::ops::Range;
 use core::sync::atomic::Ordering;
@@ -21,8 +21,7 @@ pub(super) type Part = (Range<usize>, Map);
 #[derive(Debug)]
 pub(super) struct State {
     pub(super) maps: MapTable,
-    /// By device and inode. An image holds its file open, so the pair cannot come to mean another file.
-    pub(super) images: BTreeMap<(u64, u64), Arc<Image>>,
+    pub(super) images: BTreeMap<FileId, Arc<Image>>,
     pub(super) trackers: Trackers,
     /// Signals stay blocked from before a fork until after it.
     pub(super) over_fork: Option<Blocked>,
@@ -61,6 +60,11 @@ impl State {
     /// Makes every change of a file's range known to its image, through whichever map it was made.
     pub(super) fn collect(&mut self, image: &Arc<Image>, bytes: &Range<u64>) {
         let page = os::page_size();
+        let there = image.shared_len();
+        if there != image.len() {
+            // A relative changed the length. Should following fail, the changes there are found the next time.
+            let _ = self.resize(image, there);
+        }
         let mut group: Vec<Part> = Vec::new();
         for (range, map) in self.maps.of(image) {
             let part = Self::tracked(&map.showing(&range, bytes, page), &map);
@@ -94,8 +98,9 @@ impl State {
         }
     }
 
-    /// Makes parts inaccessible and collects their changes for the last time.
-    pub(super) fn retire(&mut self, parts: &[Part]) {
+    /// Makes parts unwritable and collects their changes for the last time. They stay readable, since with the kernel a
+    /// reader beside `MAP_FIXED` sees the old or the new map, never none; but not where `mremap` will want one map.
+    pub(super) fn retire(&mut self, parts: &[Part], readable: bool) {
         for (range, map) in parts {
             let Some(kind) = map.tracker else { continue };
             let part = Self::tracked(range, map);
@@ -103,7 +108,8 @@ impl State {
                 continue;
             }
             let mark = |run: Range<usize>| map.image.mark(map.bytes(&run));
-            if self.trackers.retire(kind, &part, &mut { mark }).is_err() {
+            let last = if readable { map.prot & !mem::PROT_WRITE } else { 0 };
+            if self.trackers.retire(kind, &part, last, &mut { mark }).is_err() {
                 mark(part);
             }
         }
@@ -171,9 +177,8 @@ impl State {
         if !unused || !image.is_clean() {
             return;
         }
-        let key = (image.id.dev, image.id.ino);
-        if self.images.get(&key).is_some_and(|i| Arc::ptr_eq(i, &image)) {
-            self.images.remove(&key);
+        if self.images.get(&image.id).is_some_and(|i| Arc::ptr_eq(i, &image)) {
+            self.images.remove(&image.id);
             let stats = self.stats_of(&image);
             self.finished.entry(image.name.clone()).or_insert_with(|| Self::named(&image)).add(&stats);
         }

@@ -94,14 +94,10 @@ impl Trackers {
         &mut self,
         kind: TrackerKind,
         range: &Range<usize>,
+        last: i32,
         sink: Sink<'_>,
     ) -> Result<(), Errno> {
-        self.get(kind)?.retire(range.clone(), sink)
-    }
-
-    /// As [`Tracker::splits`].
-    pub(crate) fn splits(&mut self, kind: TrackerKind) -> bool {
-        self.get(kind).is_ok_and(|t| t.splits())
+        self.get(kind)?.retire(range.clone(), last, sink)
     }
 
     /// As [`Tracker::forked`].

@@ -4,10 +4,10 @@ use super::{Run, Store};
 use crate::sys::Errno;
 use crate::sys::os::fd::Private;
 use crate::sys::os::signal::Blocked;
-use crate::sys::os::{file, locks, uring};
+use crate::sys::os::{self, file, locks, uring};
 use core::cell::OnceCell;
 use core::ops::Range;
-use core::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
 
@@ -16,7 +16,6 @@ use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
 pub(crate) struct FileStore {
     /// `None` only while being dropped.
     fd: Option<Private>,
-    dev: u64,
     ino: u64,
     /// The open file description is our own: its offset may be moved, and nobody else can set its flags.
     own: bool,
@@ -74,6 +73,24 @@ unsafe fn write_direct(fd: &Private, runs: &mut [Run]) {
 /// Handles whose closing waits, because it would drop the program's record locks (L10).
 static PARKED: crate::sync::Mutex<Vec<FileStore>> = crate::sync::Mutex::new(Vec::new());
 
+/// The process whose handles these are, once some are parked.
+static PID: AtomicI32 = AtomicI32::new(0);
+
+/// Takes the list's lock over a fork.
+pub(super) fn before_fork() {
+    core::mem::forget(PARKED.lock());
+}
+
+/// Ends [`before_fork`].
+///
+/// # Safety
+/// This thread, or the one that it was forked from, must have called `before_fork`.
+pub(super) unsafe fn after_fork() {
+    // SAFETY: held, its guard forgotten.
+    unsafe { PARKED.force_unlock() };
+    PID.store(os::pid(), Ordering::Relaxed);
+}
+
 /// How many are parked.
 static WAITING: AtomicUsize = AtomicUsize::new(0);
 
@@ -92,7 +109,7 @@ impl FileStore {
             Ok(new) => (new, true),
             Err(_) => (FileStore::duplicate(fd)?, false),
         };
-        Ok(FileStore { fd: Some(fd), dev: facts.dev, ino: facts.ino, own, writable, direct: OnceCell::new() })
+        Ok(FileStore { fd: Some(fd), ino: facts.ino, own, writable, direct: OnceCell::new() })
     }
 
     /// Whether it may write.
@@ -133,13 +150,14 @@ impl FileStore {
 
     /// Closes the parked handles whose locks are gone. Cheap when nothing is parked.
     pub(crate) fn close_parked() {
-        if WAITING.load(Ordering::Relaxed) == 0 {
+        if WAITING.load(Ordering::Relaxed) == 0 || PID.load(Ordering::Relaxed) != os::pid() {
+            // Nothing to do; or a `vfork` child, which must not touch what is its parent's.
             return;
         }
         let _blocked = Blocked::new();
         let mut parked = PARKED.lock();
         for store in core::mem::take(&mut *parked) {
-            if locks::held(store.dev, store.ino) {
+            if locks::held(store.ino) {
                 parked.push(store);
             } else {
                 store.close();
@@ -157,12 +175,13 @@ impl FileStore {
 impl Drop for FileStore {
     fn drop(&mut self) {
         let Some(fd) = self.fd.take() else { return };
-        if locks::held(self.dev, self.ino) {
+        if locks::held(self.ino) {
             let direct = core::mem::take(&mut self.direct);
             let parked = FileStore { fd: Some(fd), direct, ..*self };
             let _blocked = Blocked::new();
             let mut all = PARKED.lock();
             all.push(parked);
+            PID.store(os::pid(), Ordering::Relaxed);
             WAITING.store(all.len(), Ordering::Relaxed);
         }
     }

@@ -104,3 +104,19 @@ const READ_SIZE: u64 = 8 << 20;
 pub(crate) fn close_parked() {
     FileStore::close_parked();
 }
+
+/// Takes the lock of the handles that wait over a fork.
+#[cfg(target_os = "linux")]
+pub(crate) fn before_fork() {
+    file::before_fork();
+}
+
+/// Ends [`before_fork`], on each side.
+///
+/// # Safety
+/// This thread, or the one that it was forked from, must have called `before_fork`.
+#[cfg(target_os = "linux")]
+pub(crate) unsafe fn after_fork() {
+    // SAFETY: passed on.
+    unsafe { file::after_fork() };
+}

@@ -25,8 +25,8 @@ impl Tracker for Everything {
         unsafe { mem::protect(range, desired) }
     }
 
-    fn retire(&mut self, range: Range<usize>, sink: Sink<'_>) -> Result<(), Errno> {
-        self.protect(range.clone(), 0)?;
+    fn retire(&mut self, range: Range<usize>, last: i32, sink: Sink<'_>) -> Result<(), Errno> {
+        self.protect(range.clone(), last)?;
         self.collect(range, sink)
     }
 

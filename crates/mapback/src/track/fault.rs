@@ -120,15 +120,11 @@ impl Tracker for Fault {
         protocol::set_desired(&AddressSpace, pages(&range), desired)
     }
 
-    fn retire(&mut self, range: Range<usize>, sink: Sink<'_>) -> Result<(), Errno> {
-        protocol::retire(&AddressSpace, pages(&range), &mut addresses(sink))
+    fn retire(&mut self, range: Range<usize>, last: i32, sink: Sink<'_>) -> Result<(), Errno> {
+        protocol::retire(&AddressSpace, pages(&range), last, &mut addresses(sink))
     }
 
     fn forked(&mut self) {}
-
-    fn splits(&self) -> bool {
-        true
-    }
 }
 
 /// In a forked child: forgets locks and holds of threads that did not come along.

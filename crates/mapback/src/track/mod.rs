@@ -85,16 +85,11 @@ pub(crate) trait Tracker: Send {
     /// Changes the desired protection; what is noted stays noted.
     fn protect(&mut self, range: Range<usize>, desired: i32) -> Result<(), Errno>;
 
-    /// Collects for the last time: makes the range inaccessible first, so that no store can come after.
-    fn retire(&mut self, range: Range<usize>, sink: Sink<'_>) -> Result<(), Errno>;
+    /// Collects for the last time: gives the range the protection `last`, which lets no store through, first.
+    fn retire(&mut self, range: Range<usize>, last: i32, sink: Sink<'_>) -> Result<(), Errno>;
 
     /// In a forked child: lets go of what belongs to the parent. Every range is armed anew afterwards.
     fn forked(&mut self);
-
-    /// Whether `mprotect` of parts makes the kernel split what the program sees as one map.
-    fn splits(&self) -> bool {
-        false
-    }
 }
 
 /// Makes a tracker.

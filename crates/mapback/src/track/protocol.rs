@@ -267,10 +267,12 @@ pub(crate) fn set_desired(mem: &impl Memory, pages: Range<usize>, desired: i32) 
     Ok(())
 }
 
-/// Ends tracking: makes the pages inaccessible, then reports what was changed.
+/// Ends tracking: gives the pages the protection `last`, which lets no store through, then reports what was changed.
+/// On error nothing from there on is tracked either: the caller counts all as changed.
 pub(crate) fn retire(
     mem: &impl Memory,
     pages: Range<usize>,
+    last: i32,
     sink: &mut dyn FnMut(Range<usize>),
 ) -> Result<(), Errno> {
     let mut at = pages.start;
@@ -280,17 +282,29 @@ pub(crate) fn retire(
             at += 1;
             continue;
         }
-        let done = mem.protect(run.clone(), 0);
+        let done = mem.protect(run.clone(), last);
         unlock_run(mem, run.clone(), |page, word| {
             if done.is_ok() && word & CHANGED != 0 {
                 sink(page..page + 1);
             }
-            if done.is_ok() { 0 } else { word }
+            0
         });
-        done?;
+        if done.is_err() {
+            forget(mem, run.end..pages.end);
+            return done;
+        }
         at = run.end;
     }
     Ok(())
+}
+
+/// Ends tracking without a word: a page that will be somebody else's must not be opened by our handler.
+fn forget(mem: &impl Memory, pages: Range<usize>) {
+    for page in pages {
+        if let Some((state, _)) = lock(mem, page) {
+            state.unlock(0);
+        }
+    }
 }
 
 /// Makes a page writable for an access by the kernel, which would get `EFAULT` instead of a fault, and keeps

@@ -68,8 +68,8 @@ impl Tracker for WpAsync {
         unsafe { mem::protect(range, desired) }
     }
 
-    fn retire(&mut self, range: Range<usize>, sink: Sink<'_>) -> Result<(), Errno> {
-        self.protect(range.clone(), 0)?;
+    fn retire(&mut self, range: Range<usize>, last: i32, sink: Sink<'_>) -> Result<(), Errno> {
+        self.protect(range.clone(), last)?;
         // Nothing can be stored any more, so there is nothing to re-arm.
         let own = self.own()?;
         own.pagemap.peek(&range, sink)?;

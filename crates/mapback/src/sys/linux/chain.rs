@@ -19,6 +19,8 @@ struct Kept {
 }
 
 static PROGRAM: Kept = Kept { version: AtomicUsize::new(0), words: [const { AtomicU64::new(0) }; 4] };
+/// One thread at a time sets the program's action.
+static WRITER: crate::sync::Mutex<()> = crate::sync::Mutex::new(());
 static INSTALLED: AtomicBool = AtomicBool::new(false);
 static RESOLVE: AtomicUsize = AtomicUsize::new(0);
 
@@ -96,6 +98,8 @@ pub(crate) unsafe fn program_action(new: Option<&Action>) -> Result<Action, Errn
         // SAFETY: passed on.
         return unsafe { signal::action(SIGSEGV, new) };
     }
+    let _blocked = signal::Blocked::new();
+    let _alone = WRITER.lock();
     let old = PROGRAM.load();
     if let Some(new) = new {
         PROGRAM.store(new);

@@ -6,6 +6,7 @@ use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
 use std::ffi::CString;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
@@ -16,6 +17,9 @@ pub(crate) struct FileId {
     pub(crate) ino: u64,
     /// Birth time in nanoseconds, 0 where the file system has none: an inode number can be used again.
     pub(crate) birth: i128,
+    /// A digest of the file handle, 0 where the file system has none. A server that passes on the inode numbers of
+    /// several file systems tells its files apart by this.
+    pub(crate) handle: u64,
 }
 
 /// What `fstat` tells, as far as it is needed.
@@ -50,7 +54,30 @@ pub(crate) fn identity(fd: BorrowedFd<'_>) -> Result<FileId, Errno> {
         }
         _ => 0,
     };
-    Ok(FileId { dev: stat.dev, ino: stat.ino, birth })
+    Ok(FileId { dev: stat.dev, ino: stat.ino, birth, handle: handle(fd) })
+}
+
+/// A digest of what `name_to_handle_at` tells of an open file.
+fn handle(fd: BorrowedFd<'_>) -> u64 {
+    const MAX_HANDLE_SZ: usize = 128;
+    const AT_EMPTY_PATH: usize = 0x1000;
+    #[repr(C)]
+    struct Handle {
+        bytes: u32,
+        kind: i32,
+        data: [u8; MAX_HANDLE_SZ],
+    }
+    let mut handle = Handle { bytes: MAX_HANDLE_SZ as u32, kind: 0, data: [0; MAX_HANDLE_SZ] };
+    let mut mount = 0i32;
+    let (to, mount) = (&raw mut handle as usize, &raw mut mount as usize);
+    let args = [fd.as_raw_fd() as usize, c"".as_ptr() as usize, to, mount, AT_EMPTY_PATH, 0];
+    // SAFETY: `handle` has the room that it says, and `mount` is an int.
+    if unsafe { call(Sysno::name_to_handle_at, args) }.is_err() {
+        return 0;
+    }
+    let mut digest = DefaultHasher::new();
+    (handle.kind, &handle.data[..(handle.bytes as usize).min(MAX_HANDLE_SZ)]).hash(&mut digest);
+    digest.finish()
 }
 
 /// The status flags of the open file description.
@@ -106,9 +133,29 @@ fn reopen_with(fd: BorrowedFd<'_>, access: OFlags) -> Result<Private, Errno> {
     let was = facts(fd)?;
     let new = with_room(|| rustix::fs::open(proc_path(fd), flags, Mode::empty()))?;
     let is = facts(new.as_fd())?;
-    let new = if super::locks::held(was.dev, was.ino) { Private::stay(new) } else { Private::new(new) };
+    let new = if super::locks::held(was.ino) { Private::stay(new) } else { Private::new(new) };
     // A name like "/x (deleted)" may be somebody else's file on systems whose /proc links are plain text.
     if (was.dev, was.ino) == (is.dev, is.ino) { Ok(new) } else { Err(Errno::NOENT) }
+}
+
+/// Does something that makes or fills a file of `len` bytes, which the kernel's own maps do without regard to
+/// `RLIMIT_FSIZE`. The soft limit is lifted for a moment; passing it would be a signal.
+///
+/// # Errors
+/// `EFBIG` where the hard limit is too small; those of `act`.
+pub(crate) fn with_file_size<T>(len: u64, act: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let before = getrlimit(Resource::Fsize);
+    if before.current.is_none_or(|soft| soft >= len) {
+        return act();
+    }
+    if before.maximum.is_some_and(|hard| hard < len) {
+        return Err(Errno::FBIG);
+    }
+    setrlimit(Resource::Fsize, Rlimit { current: before.maximum, ..before })?;
+    let done = act();
+    let _ = setrlimit(Resource::Fsize, before);
+    done
 }
 
 /// `pread` into raw memory; 0 at the end of the file.

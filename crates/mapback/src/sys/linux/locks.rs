@@ -3,16 +3,17 @@
 use rustix::fs::{Mode, OFlags};
 
 /// Whether this process holds a `fcntl` record lock on the file, which closing *any* descriptor of the file
-/// would drop. Where `/proc/locks` cannot be read the answer is yes, the careful one.
-pub(crate) fn held(dev: u64, ino: u64) -> bool {
+/// would drop. Where `/proc/locks` cannot be read the answer is yes, the careful one. The device is not looked at:
+/// `/proc/locks` names the superblock's, which on overlayfs and btrfs is not what `fstat` tells.
+pub(crate) fn held(ino: u64) -> bool {
     let Some(text) = read_all() else { return true };
     let pid = super::pid().to_string();
-    let wanted = format!("{:02x}:{:02x}:{ino}", rustix::fs::major(dev), rustix::fs::minor(dev));
+    let wanted = format!(":{ino}");
     String::from_utf8_lossy(&text).lines().any(|line| {
         let mut words = line.split_ascii_whitespace().skip(1).filter(|w| *w != "->");
         words.next() == Some("POSIX") && {
             let mut rest = words.skip(2);
-            rest.next() == Some(pid.as_str()) && rest.next() == Some(wanted.as_str())
+            rest.next() == Some(pid.as_str()) && rest.next().is_some_and(|file| file.ends_with(&wanted))
         }
     })
 }

@@ -28,7 +28,15 @@ impl Shm {
     /// # Errors
     /// `EFBIG`, `ENOMEM`.
     pub(crate) fn resize(&self, len: u64) -> Result<(), Errno> {
-        rustix::fs::ftruncate(&self.fd, len)
+        super::file::with_file_size(len, || rustix::fs::ftruncate(&self.fd, len))
+    }
+
+    /// The size in bytes.
+    ///
+    /// # Errors
+    /// None that an open object has.
+    pub(crate) fn len(&self) -> Result<u64, Errno> {
+        Ok(super::file::facts(self.fd.as_fd())?.len)
     }
 
     /// Gives the memory of whole pages of `range` (bytes) back; they read zero afterwards.

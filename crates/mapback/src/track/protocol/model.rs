@@ -261,7 +261,7 @@ fn end_of_map(retire: Retire) -> Arc<Machine> {
         let _ = m.store(0, 1) && m.store(0, 1);
     });
     let mut changed = Vec::new();
-    retire(&machine, 0..1, &mut |run| changed.extend(run)).unwrap();
+    retire(&machine, 0..1, 0, &mut |run| changed.extend(run)).unwrap();
     let mut file = vec![Content::default()];
     machine.copy(changed, &mut file);
     one.join().unwrap();

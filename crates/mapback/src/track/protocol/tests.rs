@@ -141,7 +141,7 @@ impl Machine {
 
     fn retire(&self, pages: Range<usize>) -> Result<Vec<usize>, Errno> {
         let mut changed = Vec::new();
-        retire(self, pages, &mut |run| changed.extend(run)).map(|()| changed)
+        retire(self, pages, 0, &mut |run| changed.extend(run)).map(|()| changed)
     }
 
     /// Fails unless every word tells the truth and no lock was left behind.
@@ -310,7 +310,7 @@ fn retired_pages_are_reported_and_forgotten() {
         assert_eq!(machine.prot(run.start), 0, "no store may come after the report");
         changed.extend(run);
     };
-    retire(&machine, 0..3, sink).unwrap();
+    retire(&machine, 0..3, 0, sink).unwrap();
     assert_eq!(changed, [0, 2]);
     assert!((0..3).all(|page| !machine.store(page) && machine.word(page) == 0));
     assert_eq!(machine.collect(0..3), []);

@@ -151,7 +151,7 @@ fn loom_finds_a_collector_that_ignores_holds() {
 /// Reports first and makes inaccessible afterwards.
 fn report_then_close(mem: &Machine, pages: Range<usize>, sink: Sink<'_>) -> Result<(), Errno> {
     collect(mem, pages.clone(), sink);
-    retire(mem, pages, &mut |_| ())
+    retire(mem, pages, 0, &mut |_| ())
 }
 
 #[test]

@@ -148,8 +148,9 @@ fn step_refused(machine: &Machine, file: &mut [u8], op: Op) {
         }
         Op::Retire(pages) => {
             let mut changed = Vec::new();
-            let _ = retire(machine, pages, &mut |run| changed.extend(run));
-            copy(machine, file, &changed);
+            let done = retire(machine, pages.clone(), 0, &mut |run| changed.extend(run));
+            let all: Vec<usize> = pages.collect();
+            copy(machine, file, if done.is_ok() { &changed } else { &all });
         }
         Op::Hold(page) => {
             hold(machine, page);
