@@ -53,8 +53,10 @@ impl Space {
             let state = self.enter();
             state.maps.overlaps(&source) || target.as_ref().is_some_and(|t| state.maps.overlaps(t))
         };
-        if !concerned {
-            // SAFETY: as above.
+        let known = MREMAP_MAYMOVE | MREMAP_FIXED | MREMAP_DONTUNMAP;
+        let unsound = call.flags & !known != 0 || call.new_len == 0 || call.new_len > mem::USER_SPACE;
+        if !concerned || unsound {
+            // SAFETY: as above; what the kernel refuses for its arguments it does not touch.
             return unsafe { call.ask() };
         }
         let moves = fixed || call.flags & MREMAP_DONTUNMAP != 0;
@@ -94,7 +96,8 @@ impl Space {
             if let Some(addr) = unsafe { self.grow_in_place(call, &source) } {
                 return Ok(addr);
             }
-            if call.flags & MREMAP_MAYMOVE == 0 && self.is_whole(&source) {
+            let sound = span(call.old, call.new_len).is_some();
+            if call.flags & MREMAP_MAYMOVE == 0 && sound && self.is_whole(&source) {
                 // There is something in the way; nothing was touched.
                 return Err(Errno::NOMEM);
             }

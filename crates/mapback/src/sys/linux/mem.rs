@@ -31,6 +31,13 @@ pub(crate) const MAP_HUGETLB: i32 = 0x40000;
 /// `MAP_FIXED_NOREPLACE`.
 pub(crate) const MAP_FIXED_NOREPLACE: i32 = 0x10_0000;
 
+/// The bytes of address space that a process has at the most (`TASK_SIZE`).
+#[cfg(target_arch = "x86_64")]
+pub(crate) const USER_SPACE: usize = (1 << 47) - 4096;
+/// The bytes of address space that a process has at the most.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) const USER_SPACE: usize = 1 << 48;
+
 /// Flags of `mremap`.
 pub(crate) const MREMAP_MAYMOVE: i32 = 1;
 /// The new address is given.
