@@ -6,6 +6,7 @@
 use crate::next::Next;
 use crate::{alloc, existing, next::next, settings};
 use core::arch::naked_asm;
+use core::sync::atomic::{AtomicBool, Ordering};
 use libc::{c_char, c_int, c_void, pid_t};
 
 next! {
@@ -23,7 +24,12 @@ next! {
     fn system(command: *const c_char) -> c_int;
     fn popen(command: *const c_char, kind: *const c_char) -> *mut libc::FILE;
     fn _Fork() -> pid_t;
+    fn __register_atfork(before: Option<Handler>, parent: Option<Handler>, child: Option<Handler>,
+        object: *mut c_void) -> c_int;
 }
+
+/// A handler of `pthread_atfork`.
+type Handler = unsafe extern "C" fn();
 
 unsafe extern "C" {
     fn __cxa_atexit(run: extern "C" fn(*mut c_void), arg: *mut c_void, object: *mut c_void) -> c_int;
@@ -37,8 +43,41 @@ pub(crate) fn register() {
     unsafe {
         __cxa_atexit(at_exit, core::ptr::null_mut(), core::ptr::null_mut());
         __cxa_at_quick_exit(at_exit, core::ptr::null_mut());
-        libc::pthread_atfork(Some(before_fork), Some(in_parent), Some(in_child));
     }
+    register_fork();
+}
+
+/// Registers what runs around a fork, before anybody else registers anything: so that of all handlers ours runs last
+/// before the fork, when no other has to wait for a lock any more that a thread may hold while it calls us.
+fn register_fork() {
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if !DONE.swap(true, Ordering::Relaxed) {
+        // SAFETY: the functions live as long as the process; no object is named, so that none takes them away.
+        unsafe {
+            real::__register_atfork(
+                Some(before_fork),
+                Some(in_parent),
+                Some(in_child),
+                core::ptr::null_mut(),
+            );
+        }
+    }
+}
+
+/// What `pthread_atfork` is in a program: ours come first.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn __register_atfork(
+    before: Option<Handler>,
+    parent: Option<Handler>,
+    child: Option<Handler>,
+    object: *mut c_void,
+) -> c_int {
+    register_fork();
+    // SAFETY: the program's own request.
+    unsafe { real::__register_atfork(before, parent, child, object) }
 }
 
 /// Writes everything back.

@@ -264,7 +264,8 @@ unsafe extern "C-unwind" fn fallocate(fd: c_int, mode: c_int, off: off64_t, len:
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn posix_fallocate64(fd: c_int, off: off64_t, len: off64_t) -> c_int {
     // SAFETY: the program's own request.
-    changing(fd, Change::Nothing, || unsafe { real::posix_fallocate64(fd, off, len) })
+    let done = changing(fd, Change::Nothing, || unsafe { real::posix_fallocate64(fd, off, len) });
+    if done >= 0 { done } else { last_error().raw_os_error() }
 }
 
 /// # Safety

@@ -6,7 +6,7 @@ use crate::next::next;
 use crate::{existing, no_images};
 use libc::{c_int, c_uint, c_void, iovec, msghdr, off64_t, size_t, sockaddr, socklen_t, ssize_t};
 use mapback::Errno;
-use mapback::raw::{self, Held, Sysno};
+use mapback::raw::{self, Held};
 
 next! {
     fn read(fd: c_int, buf: *mut c_void, len: size_t) -> ssize_t;
@@ -46,21 +46,17 @@ pub(crate) unsafe fn open_all(iov: *const iovec, n: c_int) -> Option<Vec<Held>> 
     if held.is_empty() { None } else { Some(held) }
 }
 
-/// Makes the call after [`ready`]: by `$real`, a cancellation point, or by a raw system call while memory is held.
+/// Makes the call after [`ready`], holding the memory; `$real` is a cancellation point.
 macro_rules! reading {
-    ($fd:expr, $held:expr, $raw:expr, $real:expr) => {{
+    ($fd:expr, $held:expr, $real:expr) => {{
         if let Err(errno) = ready($fd) {
             return count(Err(errno));
         }
         let held = $held;
-        if held.is_some() {
-            // SAFETY: the program's own request.
-            let done = unsafe { $raw };
-            drop(held);
-            return count(done);
-        }
-        // SAFETY: the program's own request.
-        unsafe { $real }
+        // SAFETY: the program's own request. A cancellation unwinds through here and lets go of the memory.
+        let done = unsafe { $real };
+        drop(held);
+        done
     }};
 }
 
@@ -68,8 +64,7 @@ macro_rules! reading {
 /// As libc's.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn read(fd: c_int, buf: *mut c_void, len: size_t) -> ssize_t {
-    let args = [fd as usize, buf as usize, len, 0, 0, 0];
-    reading!(fd, open(buf, len), raw::call(Sysno::read, args), real::read(fd, buf, len))
+    reading!(fd, open(buf, len), real::read(fd, buf, len))
 }
 
 /// # Safety
@@ -102,8 +97,7 @@ unsafe extern "C-unwind" fn pread(fd: c_int, buf: *mut c_void, len: size_t, off:
 /// As libc's.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pread64(fd: c_int, buf: *mut c_void, len: size_t, off: off64_t) -> ssize_t {
-    let args = [fd as usize, buf as usize, len, off as usize, 0, 0];
-    reading!(fd, open(buf, len), raw::call(Sysno::pread64, args), real::pread64(fd, buf, len, off))
+    reading!(fd, open(buf, len), real::pread64(fd, buf, len, off))
 }
 
 /// # Safety
@@ -139,10 +133,9 @@ unsafe extern "C-unwind" fn __pread64_chk(
 /// As libc's.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn readv(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t {
-    let args = [fd as usize, iov as usize, n as usize, 0, 0, 0];
     // SAFETY: the program's own vectors.
     let held = unsafe { open_all(iov, n) };
-    reading!(fd, held, raw::call(Sysno::readv, args), real::readv(fd, iov, n))
+    reading!(fd, held, real::readv(fd, iov, n))
 }
 
 /// # Safety
@@ -157,10 +150,9 @@ unsafe extern "C-unwind" fn preadv(fd: c_int, iov: *const iovec, n: c_int, off: 
 /// As libc's.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn preadv64(fd: c_int, iov: *const iovec, n: c_int, off: off64_t) -> ssize_t {
-    let args = [fd as usize, iov as usize, n as usize, off as usize, 0, 0];
     // SAFETY: the program's own vectors.
     let held = unsafe { open_all(iov, n) };
-    reading!(fd, held, raw::call(Sysno::preadv, args), real::preadv64(fd, iov, n, off))
+    reading!(fd, held, real::preadv64(fd, iov, n, off))
 }
 
 /// # Safety
@@ -187,18 +179,16 @@ unsafe extern "C-unwind" fn preadv64v2(
     off: off64_t,
     flags: c_int,
 ) -> ssize_t {
-    let args = [fd as usize, iov as usize, n as usize, off as usize, 0, flags as usize];
     // SAFETY: the program's own vectors.
     let held = unsafe { open_all(iov, n) };
-    reading!(fd, held, raw::call(Sysno::preadv2, args), real::preadv64v2(fd, iov, n, off, flags))
+    reading!(fd, held, real::preadv64v2(fd, iov, n, off, flags))
 }
 
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn recv(fd: c_int, buf: *mut c_void, len: size_t, flags: c_int) -> ssize_t {
-    let args = [fd as usize, buf as usize, len, flags as usize, 0, 0];
-    reading!(-1, open(buf, len), raw::call(Sysno::recvfrom, args), real::recv(fd, buf, len, flags))
+    reading!(-1, open(buf, len), real::recv(fd, buf, len, flags))
 }
 
 /// # Safety
@@ -212,31 +202,23 @@ unsafe extern "C-unwind" fn recvfrom(
     from: *mut sockaddr,
     from_len: *mut socklen_t,
 ) -> ssize_t {
-    let args = [fd as usize, buf as usize, len, flags as usize, from as usize, from_len as usize];
-    reading!(
-        -1,
-        open(buf, len),
-        raw::call(Sysno::recvfrom, args),
-        real::recvfrom(fd, buf, len, flags, from, from_len)
-    )
+    reading!(-1, open(buf, len), real::recvfrom(fd, buf, len, flags, from, from_len))
 }
 
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> ssize_t {
-    let args = [fd as usize, msg as usize, flags as usize, 0, 0, 0];
     // SAFETY: the program gave the kernel a message header; a null one is left to the kernel.
     let held = unsafe { msg.as_ref().and_then(|m| open_all(m.msg_iov, m.msg_iovlen as c_int)) };
-    reading!(-1, held, raw::call(Sysno::recvmsg, args), real::recvmsg(fd, msg, flags))
+    reading!(-1, held, real::recvmsg(fd, msg, flags))
 }
 
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn getrandom(buf: *mut c_void, len: size_t, flags: c_uint) -> ssize_t {
-    let args = [buf as usize, len, flags as usize, 0, 0, 0];
-    reading!(-1, open(buf, len), raw::call(Sysno::getrandom, args), real::getrandom(buf, len, flags))
+    reading!(-1, open(buf, len), real::getrandom(buf, len, flags))
 }
 
 /// A large `fread` reads straight into the program's memory, inside libc.

@@ -4,10 +4,12 @@
 //! while it is would end the process. What the program blocked is remembered per thread, and shown to it.
 
 use crate::errno::{self, status};
+use crate::existing;
 use crate::next::next;
 use core::cell::Cell;
 use libc::{c_int, sighandler_t, sigset_t};
 use mapback::Errno;
+use mapback::posix::Space;
 use mapback::raw::signal::{Action, SIGSEGV, bit, segv_action, segv_is_ours};
 
 next! {
@@ -142,7 +144,10 @@ unsafe fn masked(
     }
     let done = call(given, old);
     if done == 0 {
-        BLOCKED.set(now);
+        // A `vfork` child shares this cell with its parent, whose mask it does not change.
+        if existing().is_none_or(Space::is_owner) {
+            BLOCKED.set(now);
+        }
         if believed && !old.is_null() {
             // SAFETY: libc has just filled it in.
             unsafe { *old.cast::<u64>() |= bit(SIGSEGV) };

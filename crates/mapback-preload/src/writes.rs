@@ -136,8 +136,8 @@ unsafe extern "C-unwind" fn pwritev64v2(
         .unwrap_or_else(|| unsafe { real::pwritev64v2(fd, iov, n, off, flags) })
 }
 
-/// Makes a call that copies from one descriptor to another, there at `off` or at the file offset.
-fn copy_through(from: c_int, to: c_int, off: Option<i64>, call: impl Fn() -> ssize_t) -> ssize_t {
+/// Makes a call that copies from one descriptor to another.
+fn copy_through(from: c_int, to: c_int, call: impl Fn() -> ssize_t) -> ssize_t {
     if no_images() {
         return call();
     }
@@ -151,7 +151,7 @@ fn copy_through(from: c_int, to: c_int, off: Option<i64>, call: impl Fn() -> ssi
     let done = space.changing(to, || {
         let done = call();
         let failed = (done < 0).then(last_error);
-        ((done, failed), if done > 0 { wrote(to, off, done as u64) } else { Change::Nothing })
+        ((done, failed), if done > 0 { Change::All } else { Change::Nothing })
     });
     match done {
         Ok((_, Some(errno))) | Err(errno) => count(Err(errno)),
@@ -177,7 +177,7 @@ unsafe extern "C-unwind" fn sendfile(out: c_int, from: c_int, off: *mut off64_t,
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn sendfile64(out: c_int, from: c_int, off: *mut off64_t, len: size_t) -> ssize_t {
     // SAFETY: the program's own request.
-    copy_through(from, out, None, || unsafe { real::sendfile64(out, from, off, len) })
+    copy_through(from, out, || unsafe { real::sendfile64(out, from, off, len) })
 }
 
 /// # Safety
@@ -191,12 +191,12 @@ pub(crate) unsafe extern "C-unwind" fn copy_file_range(
     len: size_t,
     flags: c_uint,
 ) -> ssize_t {
-    // SAFETY: null or a valid offset, as the program promised libc; read before the kernel moves it on.
-    let at = unsafe { to_off.as_ref().copied() };
     // SAFETY: the program's own request.
-    copy_through(from, to, at, || unsafe { real::copy_file_range(from, from_off, to, to_off, len, flags) })
+    copy_through(from, to, || unsafe { real::copy_file_range(from, from_off, to, to_off, len, flags) })
 }
 
+/// Waits for the pipe outside of the lock that [`copy_through`] takes: who fills it may need that lock.
+///
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
@@ -208,8 +208,26 @@ unsafe extern "C-unwind" fn splice(
     len: size_t,
     flags: c_uint,
 ) -> ssize_t {
-    // SAFETY: null or a valid offset, as the program promised libc; read before the kernel moves it on.
-    let at = unsafe { to_off.as_ref().copied() };
     // SAFETY: the program's own request.
-    copy_through(from, to, at, || unsafe { real::splice(from, from_off, to, to_off, len, flags) })
+    let call =
+        |flags| copy_through(from, to, || unsafe { real::splice(from, from_off, to, to_off, len, flags) });
+    // SAFETY: whether the program's number is open the kernel says.
+    let open = |fd| unsafe { BorrowedFd::borrow_raw(fd) };
+    let blocks = flags & libc::SPLICE_F_NONBLOCK == 0
+        && from >= 0
+        && rustix::fs::fcntl_getfl(open(from)).is_ok_and(|f| !f.contains(OFlags::NONBLOCK));
+    if !blocks || no_images() || !existing().is_some_and(|s| s.has_image(to)) {
+        return call(flags);
+    }
+    loop {
+        let mut pipe = libc::pollfd { fd: from, events: libc::POLLIN, revents: 0 };
+        // SAFETY: one live entry.
+        if unsafe { libc::poll(&raw mut pipe, 1, -1) } < 0 {
+            return -1;
+        }
+        let done = call(flags | libc::SPLICE_F_NONBLOCK);
+        if done >= 0 || last_error() != Errno::AGAIN {
+            return done;
+        }
+    }
 }

@@ -124,7 +124,9 @@ impl Tracker for Fault {
         protocol::retire(&AddressSpace, pages(&range), last, &mut addresses(sink))
     }
 
-    fn forked(&mut self) {}
+    fn forked(&mut self) {
+        chain::forked();
+    }
 }
 
 /// In a forked child: forgets locks and holds of threads that did not come along.

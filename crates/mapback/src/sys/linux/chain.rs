@@ -6,7 +6,7 @@
 
 use super::signal::{self, Action, How, SIG_DFL, SIG_IGN, SIGSEGV, bit, sa};
 use core::ffi::c_void;
-use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicUsize, Ordering, fence};
 use rustix::io::Errno;
 
 /// Decides whether a fault at an address is ours and resolved. Runs in the handler.
@@ -21,6 +21,8 @@ struct Kept {
 static PROGRAM: Kept = Kept { version: AtomicUsize::new(0), words: [const { AtomicU64::new(0) }; 4] };
 /// One thread at a time sets the program's action.
 static WRITER: crate::sync::Mutex<()> = crate::sync::Mutex::new(());
+/// The process whose action [`PROGRAM`] is.
+static OWNER: AtomicI32 = AtomicI32::new(0);
 static INSTALLED: AtomicBool = AtomicBool::new(false);
 static RESOLVE: AtomicUsize = AtomicUsize::new(0);
 
@@ -68,8 +70,18 @@ pub(crate) fn install(resolve: Resolve) -> Result<(), Errno> {
     // SAFETY: only asks.
     let theirs = unsafe { signal::action(SIGSEGV, None) }?;
     PROGRAM.store(&theirs);
+    OWNER.store(super::pid(), Ordering::Relaxed);
     INSTALLED.store(true, Ordering::Release);
     enter_kernel(&theirs)
+}
+
+/// In a forked child: what is kept is its own now, and no other thread is changing it.
+pub(crate) fn forked() {
+    if WRITER.is_locked() {
+        // SAFETY: the owner did not come along.
+        unsafe { WRITER.force_unlock() };
+    }
+    OWNER.store(super::pid(), Ordering::Relaxed);
 }
 
 /// Tells the kernel our handler, with those of the program's flags that shape how a handler is entered.
@@ -101,8 +113,16 @@ pub(crate) unsafe fn program_action(new: Option<&Action>) -> Result<Action, Errn
     let _blocked = signal::Blocked::new();
     let _alone = WRITER.lock();
     let old = PROGRAM.load();
+    let resets = new.is_some_and(|new| new.handler == SIG_DFL || new.handler == SIG_IGN);
+    if resets && OWNER.load(Ordering::Relaxed) != super::pid() {
+        // A `vfork` child: it borrows our memory, where the parent's action is, and `exec` resets its own anyway.
+        return Ok(old);
+    }
     if let Some(new) = new {
+        // A SIGSEGV that somebody sends now would wait in the handler for what it interrupted.
+        let before = signal::mask(How::Block, bit(SIGSEGV));
         PROGRAM.store(new);
+        signal::mask(How::Set, before);
         enter_kernel(new)?;
     }
     Ok(old)

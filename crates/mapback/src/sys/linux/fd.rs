@@ -61,7 +61,9 @@ impl Private {
     /// `EBADF`, or `EMFILE` when the table is full.
     pub(crate) fn duplicate(fd: BorrowedFd<'_>) -> Result<Private, Errno> {
         let again = |least| rustix::io::fcntl_dupfd_cloexec(fd, least);
-        again(FLOOR).or_else(|_| with_room(|| again(3))).map(Private::guarded)
+        // Where the program may have fewer, above all that it may have, if that is allowed.
+        let above = || with_limit_lifted(|soft| again(soft.min(LIMIT as u64) as i32));
+        again(FLOOR).or_else(|_| above()).or_else(|_| with_room(|| again(3))).map(Private::guarded)
     }
 
     fn guarded(fd: OwnedFd) -> Private {
@@ -99,16 +101,20 @@ fn close(fd: i32) {
 /// # Errors
 /// Those of `open`.
 pub(crate) fn with_room<T>(open: impl Fn() -> Result<T, Errno>) -> Result<T, Errno> {
-    use rustix::process::{Resource, getrlimit, setrlimit};
     match open() {
-        Err(Errno::MFILE) => {}
-        done => return done,
+        Err(Errno::MFILE) => with_limit_lifted(|_| open()),
+        done => done,
     }
+}
+
+/// Opens something while the soft limit is 64 higher, as far as the hard one allows; `open` is given the program's.
+fn with_limit_lifted<T>(open: impl Fn(u64) -> Result<T, Errno>) -> Result<T, Errno> {
+    use rustix::process::{Resource, getrlimit, setrlimit};
     let before = getrlimit(Resource::Nofile);
     let more = before.current.map(|soft| soft.saturating_add(64));
     let current = more.map(|soft| before.maximum.map_or(soft, |hard| soft.min(hard)));
     setrlimit(Resource::Nofile, rustix::process::Rlimit { current, ..before })?;
-    let done = open();
+    let done = open(before.current.unwrap_or(u64::MAX));
     let _ = setrlimit(Resource::Nofile, before);
     done
 }
