@@ -5,6 +5,7 @@
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::cell::UnsafeCell;
+use core::sync::atomic::{AtomicUsize, Ordering};
 use dlmalloc::{Allocator, Dlmalloc};
 use mapback::raw::{self, Sysno, signal::Blocked};
 use rustix_futex_sync::Mutex;
@@ -19,23 +20,36 @@ const NO_FD: usize = usize::MAX;
 // SAFETY: `alloc` gives fresh zeroed memory of the kernel's, at least as large as asked, or null and 0.
 unsafe impl Allocator for Kernel {
     fn alloc(&self, size: usize) -> (*mut u8, usize, u32) {
+        reserve();
         // SAFETY: the kernel chooses an address that is free.
         let got = unsafe { raw::call(Sysno::mmap, [0, size, READ_WRITE, PRIVATE_ANONYMOUS, NO_FD, 0]) };
+        let got = got.ok().or_else(|| from_reserve(size));
         got.map_or((core::ptr::null_mut(), 0, 0), |addr| (addr as *mut u8, size, 0))
     }
 
     fn remap(&self, ptr: *mut u8, old: usize, new: usize, can_move: bool) -> *mut u8 {
+        if in_reserve(ptr as usize) {
+            return core::ptr::null_mut();
+        }
         let args = [ptr as usize, old, new, usize::from(can_move), 0, 0];
         // SAFETY: dlmalloc gives a chunk that it had from `alloc` and that nobody uses now.
         unsafe { raw::call(Sysno::mremap, args) }.map_or(core::ptr::null_mut(), |addr| addr as *mut u8)
     }
 
     fn free_part(&self, ptr: *mut u8, old: usize, new: usize) -> bool {
+        if in_reserve(ptr as usize) {
+            return false;
+        }
         // SAFETY: as above; the tail is given up.
         unsafe { raw::call(Sysno::munmap, [ptr as usize + new, old - new, 0, 0, 0, 0]) }.is_ok()
     }
 
     fn free(&self, ptr: *mut u8, size: usize) -> bool {
+        if in_reserve(ptr as usize) {
+            // The memory goes back; the room is not used again.
+            // SAFETY: dlmalloc gives a chunk that it had from `alloc` and that nobody uses now.
+            return unsafe { raw::call(Sysno::madvise, [ptr as usize, size, DONTNEED, 0, 0, 0]) }.is_ok();
+        }
         // SAFETY: as above.
         unsafe { raw::call(Sysno::munmap, [ptr as usize, size, 0, 0, 0, 0]) }.is_ok()
     }
@@ -51,6 +65,38 @@ unsafe impl Allocator for Kernel {
     fn page_size(&self) -> usize {
         rustix::param::page_size()
     }
+}
+
+/// Room for when the kernel gives no more maps (`max_map_count`): what a program did to its own maps must not end it
+/// because we find no memory to note that. It costs address space only.
+const RESERVE: usize = 256 << 20;
+const NO_RESERVE: usize = 0x4000;
+const DONTNEED: usize = 4;
+static RESERVED: AtomicUsize = AtomicUsize::new(0);
+static USED: AtomicUsize = AtomicUsize::new(0);
+
+/// Sets the room aside, once. Called under the heap's lock.
+fn reserve() {
+    if RESERVED.load(Ordering::Relaxed) == 0 {
+        let flags = PRIVATE_ANONYMOUS | NO_RESERVE;
+        // SAFETY: the kernel chooses an address that is free.
+        let got = unsafe { raw::call(Sysno::mmap, [0, RESERVE, READ_WRITE, flags, NO_FD, 0]) };
+        RESERVED.store(got.unwrap_or(usize::MAX), Ordering::Relaxed);
+    }
+}
+
+fn in_reserve(at: usize) -> bool {
+    let start = RESERVED.load(Ordering::Relaxed);
+    start != usize::MAX && (start..start + RESERVE).contains(&at)
+}
+
+fn from_reserve(size: usize) -> Option<usize> {
+    let (start, used) = (RESERVED.load(Ordering::Relaxed), USED.load(Ordering::Relaxed));
+    if start == usize::MAX || size > RESERVE - used {
+        return None;
+    }
+    USED.store(used + size, Ordering::Relaxed);
+    Some(start + used)
 }
 
 struct Heap(UnsafeCell<Dlmalloc<Kernel>>);

@@ -88,8 +88,12 @@ pub(crate) fn write_stats(space: &Space) {
     let program = program();
     let line = format!("{}\n", serde_json::json!({ "pid": pid, "program": program, "files": files }));
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::APPEND | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let written = rustix::fs::open(path.as_os_str().as_bytes(), flags, FileMode::RUSR | FileMode::WUSR)
-        .and_then(|fd| rustix::io::write(&fd, line.as_bytes()));
+    let append = || {
+        let fd = rustix::fs::open(path.as_os_str().as_bytes(), flags, FileMode::RUSR | FileMode::WUSR)?;
+        rustix::io::write(&fd, line.as_bytes())
+    };
+    // The program's own limit on the size of files must not end it here.
+    let written = mapback::raw::with_file_size(u64::MAX / 2, append);
     // Who outlives the run finds its folder gone, and nobody left to tell.
     if let Err(error) = written
         && error != mapback::Errno::NOENT

@@ -41,6 +41,14 @@ pub fn first_guarded(mut range: Range<u32>) -> Option<u32> {
     range.find(|fd| is_guarded(*fd as i32))
 }
 
+/// Does something that makes or fills a file of `len` bytes with the soft `RLIMIT_FSIZE` lifted.
+///
+/// # Errors
+/// `EFBIG` where the hard limit is too small; those of `act`.
+pub fn with_file_size<T>(len: u64, act: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+    os::file::with_file_size(len, act)
+}
+
 /// Closes handles that waited for the program to release its record locks.
 pub fn close_parked() {
     crate::store::close_parked();

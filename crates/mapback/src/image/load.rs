@@ -6,6 +6,7 @@ use crate::stats::{add, add_time};
 use crate::store::{Store, read_range};
 use crate::sys::Errno;
 use crate::sys::os;
+use crate::track::Pristine;
 use core::ops::Range;
 use core::sync::atomic::Ordering;
 use std::time::Instant;
@@ -28,6 +29,30 @@ impl Image {
             self.set_len(&mut io, len, read)?;
         }
         io.loaded = true;
+        Ok(())
+    }
+
+    /// Makes the pristine copy, if changes are found by comparing and there is none yet. No map of the file is writable
+    /// before, so that the memory is still as it was read. Called under the space's lock.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub(crate) fn begin_comparing(&self) -> Result<(), Errno> {
+        let mut io = self.io.lock();
+        if !self.compare || io.pristine.is_some() {
+            return Ok(());
+        }
+        let mut pristine = Pristine::default();
+        pristine.resize(usize::try_from(self.len()).map_err(|_| Errno::NOMEM)?)?;
+        let mut at = 0;
+        while let Some(data) = self.shm.data(at, self.len()) {
+            let len = (data.end - data.start) as usize;
+            let to = pristine.bytes_mut(data.start as usize, len);
+            // SAFETY: inside the window, which covers the image's length; nobody stores into the memory yet.
+            unsafe { core::ptr::copy_nonoverlapping(io.window.at(data.start), to.as_mut_ptr(), len) };
+            at = data.end;
+        }
+        io.pristine = Some(pristine);
         Ok(())
     }
 
@@ -177,23 +202,15 @@ fn fill(io: &mut Io, range: Range<u64>) -> Result<u64, Errno> {
         // SAFETY: the window covers the image's length, which the range is inside of.
         return unsafe { read_range(store, window.at(range.start), range) };
     };
-    // `compare` has to know what stands in the store, not what a thread stored into the memory meanwhile.
-    let mut part = vec![0u8; (range.end - range.start).min(4 << 20) as usize];
-    let mut at = range.start;
-    while at < range.end {
-        let end = range.end.min(at + part.len() as u64);
-        // SAFETY: `part` is as long as any part.
-        let read = unsafe { read_range(store, part.as_mut_ptr(), at..end) }?;
-        let bytes = &part[..read as usize];
-        pristine.set(at as usize, bytes);
-        // SAFETY: inside the window; a plain copy, as the kernel's own read into shared memory is.
-        unsafe { core::ptr::copy_nonoverlapping(bytes.as_ptr(), window.at(at), bytes.len()) };
-        at += read;
-        if at < end {
-            break;
-        }
-    }
-    Ok(at - range.start)
+    // `compare` has to know what stands in the store, not what a thread stored into the memory meanwhile: the store is
+    // read into the pristine copy first.
+    let (at, len) = (range.start as usize, (range.end - range.start) as usize);
+    let to = pristine.bytes_mut(at, len);
+    // SAFETY: `to` is as long as the range.
+    let read = unsafe { read_range(store, to.as_mut_ptr(), range.clone()) }?;
+    // SAFETY: inside the window; a plain copy, as the kernel's own read into shared memory is.
+    unsafe { core::ptr::copy_nonoverlapping(to.as_ptr(), window.at(range.start), read as usize) };
+    Ok(read)
 }
 
 /// A read that fails with `EFAULT` could not get a page of the object.

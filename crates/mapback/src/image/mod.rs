@@ -40,6 +40,8 @@ pub(crate) struct Image {
     /// Whether a fork may have made another process that writes back the same memory. Two of them are serial only
     /// where the file system makes each copy under the inode's lock: not when they go past the page cache.
     forked: AtomicBool,
+    /// Whether changes are found by comparing: from the first writable map on there is a pristine copy.
+    compare: bool,
     len: AtomicU64,
     io: Mutex<Io>,
 }
@@ -114,7 +116,7 @@ impl Image {
             unsynced: Marks::default(),
             first: FileStore::open(fd, writable)?,
             writer: None,
-            pristine: compare.then(Pristine::default),
+            pristine: None,
         };
         Ok(Image {
             id,
@@ -124,6 +126,7 @@ impl Image {
             mapped: AtomicUsize::new(0),
             pins: AtomicUsize::new(0),
             forked: AtomicBool::new(false),
+            compare,
             len: AtomicU64::new(0),
             io: Mutex::new(io),
         })

@@ -50,6 +50,7 @@ impl State {
 
     /// Begins to track a part that is, or shall be, writable; sets its protection.
     pub(super) fn arm(&mut self, range: &Range<usize>, map: &mut Map) -> Result<(), Errno> {
+        map.image.begin_comparing()?;
         map.armed = armed_for(map.image.len());
         let kind = self.trackers.arm(&Self::tracked(range, map), map.prot)?;
         map.tracker = Some(kind);

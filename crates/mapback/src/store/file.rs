@@ -9,7 +9,7 @@ use core::cell::OnceCell;
 use core::ops::Range;
 use core::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use rustix::fd::{AsFd, BorrowedFd};
-use rustix::fs::{FallocateFlags, OFlags, SeekFrom};
+use rustix::fs::{FallocateFlags, OFlags};
 
 /// A file, through a handle of our own with the access that the program's descriptor had.
 #[derive(Debug)]
@@ -220,20 +220,6 @@ impl Store for FileStore {
     }
 
     fn data(&self, off: u64, end: u64) -> Option<Range<u64>> {
-        if off >= end {
-            return None;
-        }
-        if !self.own {
-            return Some(off..end);
-        }
-        match rustix::fs::seek(self.fd(), SeekFrom::Data(off)) {
-            Ok(data) if data >= end => None,
-            Ok(data) => {
-                let hole = rustix::fs::seek(self.fd(), SeekFrom::Hole(data)).unwrap_or(end);
-                Some(data..hole.clamp(data + 1, end))
-            }
-            Err(Errno::NXIO) => None,
-            Err(_) => Some(off..end),
-        }
+        if self.own { file::data(self.fd(), off, end) } else { (off < end).then_some(off..end) }
     }
 }

@@ -42,6 +42,11 @@ impl Pristine {
         self.bytes.bytes_mut()[at..at + bytes.len()].copy_from_slice(bytes);
     }
 
+    /// Where what stands in the store from byte `at` on is kept, to be read into.
+    pub(crate) fn bytes_mut(&mut self, at: usize, len: usize) -> &mut [u8] {
+        &mut self.bytes.bytes_mut()[at..at + len]
+    }
+
     /// What stands in the store from byte `at` on.
     pub(crate) fn get(&self, at: usize, len: usize) -> &[u8] {
         &self.bytes.bytes()[at..at + len]

@@ -2,8 +2,9 @@
 
 use super::fd::{Private, with_room};
 use super::raw::{Sysno, call};
+use core::ops::Range;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, StatxFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, SeekFrom, StatxFlags};
 use rustix::io::Errno;
 use std::ffi::CString;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -136,6 +137,23 @@ fn reopen_with(fd: BorrowedFd<'_>, access: OFlags) -> Result<Private, Errno> {
     let new = if super::locks::held(was.ino) { Private::stay(new) } else { Private::new(new) };
     // A name like "/x (deleted)" may be somebody else's file on systems whose /proc links are plain text.
     if (was.dev, was.ino) == (is.dev, is.ino) { Ok(new) } else { Err(Errno::NOENT) }
+}
+
+/// The first stretch of data of a file at or after `off` and before `end`; moves the offset of the description. All is
+/// data where the file system does not know.
+pub(crate) fn data(fd: BorrowedFd<'_>, off: u64, end: u64) -> Option<Range<u64>> {
+    if off >= end {
+        return None;
+    }
+    match rustix::fs::seek(fd, SeekFrom::Data(off)) {
+        Ok(data) if data >= end => None,
+        Ok(data) => {
+            let hole = rustix::fs::seek(fd, SeekFrom::Hole(data)).unwrap_or(end);
+            Some(data..hole.clamp(data + 1, end))
+        }
+        Err(Errno::NXIO) => None,
+        Err(_) => Some(off..end),
+    }
 }
 
 /// Does something that makes or fills a file of `len` bytes, which the kernel's own maps do without regard to

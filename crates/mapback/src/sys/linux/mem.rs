@@ -57,6 +57,7 @@ pub(crate) mod advice {
     pub(crate) const REMOVE: i32 = 9;
     pub(crate) const DONTFORK: i32 = 10;
     pub(crate) const DOFORK: i32 = 11;
+    pub(crate) const HUGEPAGE: i32 = 14;
     pub(crate) const POPULATE_READ: i32 = 22;
     pub(crate) const POPULATE_WRITE: i32 = 23;
     pub(crate) const DONTNEED_LOCKED: i32 = 24;
@@ -190,6 +191,9 @@ impl OwnMemory {
                 unsafe { mremap(self.addr, self.len, len, MREMAP_MAYMOVE, 0) }?
             };
             self.len = len;
+            // Large pages where they are to be had: touching memory costs more than copying it.
+            // SAFETY: our own memory, whose content the advice does not change.
+            let _ = unsafe { madvise(self.addr, len, advice::HUGEPAGE) };
         }
         Ok(())
     }

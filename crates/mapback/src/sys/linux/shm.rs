@@ -39,6 +39,11 @@ impl Shm {
         Ok(super::file::facts(self.fd.as_fd())?.len)
     }
 
+    /// The first stretch that has memory, at or after `off` and before `end`.
+    pub(crate) fn data(&self, off: u64, end: u64) -> Option<Range<u64>> {
+        super::file::data(self.fd.as_fd(), off, end)
+    }
+
     /// Gives the memory of whole pages of `range` (bytes) back; they read zero afterwards.
     ///
     /// # Errors

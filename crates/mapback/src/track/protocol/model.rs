@@ -261,7 +261,7 @@ fn end_of_map(retire: Retire) -> Arc<Machine> {
         let _ = m.store(0, 1) && m.store(0, 1);
     });
     let mut changed = Vec::new();
-    retire(&machine, 0..1, 0, &mut |run| changed.extend(run)).unwrap();
+    retire(&machine, 0..1, &mut |run| changed.extend(run)).unwrap();
     let mut file = vec![Content::default()];
     machine.copy(changed, &mut file);
     one.join().unwrap();
@@ -308,5 +308,5 @@ fn loom_a_held_page_stays_writable() {
 
 #[test]
 fn loom_the_end_of_a_map_loses_nothing() {
-    explore(PREEMPTIONS, || end_of_map(retire).check_words());
+    explore(PREEMPTIONS, || end_of_map(|mem, pages, sink| retire(mem, pages, 0, sink)).check_words());
 }
