@@ -137,7 +137,7 @@ unsafe extern "C-unwind" fn pwritev64v2(
 }
 
 /// Makes a call that copies from one descriptor to another.
-fn copy_through(from: c_int, to: c_int, call: impl Fn() -> ssize_t) -> ssize_t {
+fn copy_through(from: c_int, to: c_int, off: Option<i64>, call: impl Fn() -> ssize_t) -> ssize_t {
     if no_images() {
         return call();
     }
@@ -151,7 +151,7 @@ fn copy_through(from: c_int, to: c_int, call: impl Fn() -> ssize_t) -> ssize_t {
     let done = space.changing(to, || {
         let done = call();
         let failed = (done < 0).then(last_error);
-        ((done, failed), if done > 0 { Change::All } else { Change::Nothing })
+        ((done, failed), if done > 0 { wrote(to, off, done as u64) } else { Change::Nothing })
     });
     match done {
         Ok((_, Some(errno))) | Err(errno) => count(Err(errno)),
@@ -177,7 +177,7 @@ unsafe extern "C-unwind" fn sendfile(out: c_int, from: c_int, off: *mut off64_t,
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn sendfile64(out: c_int, from: c_int, off: *mut off64_t, len: size_t) -> ssize_t {
     // SAFETY: the program's own request.
-    copy_through(from, out, || unsafe { real::sendfile64(out, from, off, len) })
+    copy_through(from, out, None, || unsafe { real::sendfile64(out, from, off, len) })
 }
 
 /// # Safety
@@ -191,8 +191,10 @@ pub(crate) unsafe extern "C-unwind" fn copy_file_range(
     len: size_t,
     flags: c_uint,
 ) -> ssize_t {
+    // SAFETY: null or a valid offset, as the program promised libc; read before the kernel moves it on.
+    let at = unsafe { to_off.as_ref().copied() };
     // SAFETY: the program's own request.
-    copy_through(from, to, || unsafe { real::copy_file_range(from, from_off, to, to_off, len, flags) })
+    copy_through(from, to, at, || unsafe { real::copy_file_range(from, from_off, to, to_off, len, flags) })
 }
 
 /// Waits for the pipe outside of the lock that [`copy_through`] takes: who fills it may need that lock.
@@ -208,9 +210,12 @@ unsafe extern "C-unwind" fn splice(
     len: size_t,
     flags: c_uint,
 ) -> ssize_t {
-    // SAFETY: the program's own request.
-    let call =
-        |flags| copy_through(from, to, || unsafe { real::splice(from, from_off, to, to_off, len, flags) });
+    let call = |flags| {
+        // SAFETY: null or a valid offset, as the program promised libc; read before the kernel moves it on.
+        let at = unsafe { to_off.as_ref().copied() };
+        // SAFETY: the program's own request.
+        copy_through(from, to, at, || unsafe { real::splice(from, from_off, to, to_off, len, flags) })
+    };
     // SAFETY: whether the program's number is open the kernel says.
     let open = |fd| unsafe { BorrowedFd::borrow_raw(fd) };
     let blocks = flags & libc::SPLICE_F_NONBLOCK == 0

@@ -154,6 +154,10 @@ impl Space {
         let flags = mem::MAP_SHARED | mem::MAP_FIXED | mem::MAP_FIXED_NOREPLACE;
         // SAFETY: nothing that exists is replaced.
         unsafe { map.image.shm.map(added.start, added.len(), map.prot, flags, off) }.ok()?;
+        // The kernel tells of locked pages in this way, and does nothing else with memory of ours.
+        if mem::msync(source.start, source.len(), mem::MS_INVALIDATE) == Err(Errno::BUSY) {
+            mem::lock(&added);
+        }
         if state.enter_part(added.clone(), map.clone()).is_err() {
             // SAFETY: the part that was just added, which nobody knows of yet.
             let _ = unsafe { mem::munmap(added.start, added.len()) };

@@ -160,6 +160,12 @@ pub(crate) unsafe fn mremap(
     unsafe { call(Sysno::mremap, [old, old_len, new_len, flags as usize, new, 0]) }
 }
 
+/// `mlock`, as far as the limit allows.
+pub(crate) fn lock(range: &Range<usize>) {
+    // SAFETY: mlock changes no memory.
+    let _ = unsafe { call(Sysno::mlock, [range.start, range.len(), 0, 0, 0, 0]) };
+}
+
 /// `madvise`.
 ///
 /// # Safety
