@@ -55,6 +55,21 @@ pub(crate) fn clauses(ctx: &Ctx, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
+/// Storage that fails, and what is written to it: the program mounts it, and starts itself under mapback.
+pub(crate) fn faults(ctx: &Ctx, report: &mut Report) -> Result<()> {
+    let program = test_program(ctx, PACKAGE, "faults", report.log())?;
+    for tracker in trackers(ctx, report) {
+        report.case(tracker.name(), |log| {
+            let cmd = in_dir(&program, &ctx.fresh_dir("faults")?)
+                .env("MAPBACK_PROGRAM", ctx.program("mapback"))
+                .env("MAPBACK_DIRECTIO", ctx.program("mapback-directio"))
+                .env("MAPBACK_TRACKER", tracker.name());
+            Ok(Counts::of(&cmd.run_ok(log)?.output)?.note())
+        });
+    }
+    Ok(())
+}
+
 /// The model under mapback, which compares it with the kernel's mmap call by call.
 pub(crate) fn model(ctx: &Ctx, report: &mut Report) -> Result<()> {
     let program = model_program(ctx, report.log())?;

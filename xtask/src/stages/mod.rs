@@ -46,6 +46,7 @@ pub(crate) const STAGES: &[Stage] = &[
         &MOUNTS,
         conformance::clauses,
     ),
+    stage("faults", "storage that fails, and what is written to it", &MOUNTS, conformance::faults),
     stage(
         "model",
         "random calls under mapback against the kernel's mmap",
