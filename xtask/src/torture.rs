@@ -47,7 +47,7 @@ pub(crate) fn main(options: &Options) -> Result<bool> {
         let mut jobs = Vec::new();
         for tracker in trackers {
             jobs.push(fsx_job(&ctx, tracker, seed, options.operations));
-            jobs.push(conformance::model_job(&ctx, &model, tracker, options.sequences));
+            jobs.push(conformance::model_job(&ctx, &model, tracker, options.sequences, seed));
         }
         report.side_by_side(jobs);
         seed += 1;

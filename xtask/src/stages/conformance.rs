@@ -76,7 +76,8 @@ pub(crate) fn model(ctx: &Ctx, report: &mut Report) -> Result<()> {
     let sequences = if ctx.quick { 200 } else { 10_000 };
     let usable = trackers(ctx, report);
     report.side_by_side(
-        usable.into_iter().map(|tracker| model_job(ctx, &program, tracker, sequences)).collect(),
+        // The same sequences each time, so that a change is judged by what it changed; `torture` takes ever new ones.
+        usable.into_iter().map(|tracker| model_job(ctx, &program, tracker, sequences, 1)).collect(),
     );
     Ok(())
 }
@@ -87,13 +88,22 @@ pub(crate) fn model_program(ctx: &Ctx, log: &Log) -> Result<PathBuf> {
 }
 
 /// One run of the model.
-pub(crate) fn model_job<'a>(ctx: &'a Ctx, program: &'a Path, tracker: Tracker, sequences: u32) -> Job<'a> {
+pub(crate) fn model_job<'a>(
+    ctx: &'a Ctx,
+    program: &'a Path,
+    tracker: Tracker,
+    sequences: u32,
+    seed: u64,
+) -> Job<'a> {
     let job = move |log: &_| {
         let dir = ctx.fresh_dir(&format!("model-{}", tracker.name()))?;
         let mapback = Mapback::new(ctx, Maps::All, tracker, &dir);
         // At least 10 sequences a second.
         let limit = Duration::from_secs(60 + u64::from(sequences) / 10);
-        let cmd = in_dir(program, &dir).env("MODEL_CASES", sequences.to_string()).limit(limit);
+        let cmd = in_dir(program, &dir)
+            .env("MODEL_CASES", sequences.to_string())
+            .env("MODEL_SEED", seed.to_string())
+            .limit(limit);
         let (done, maps) = mapback.run_ok(cmd, log)?;
         Ok(format!("{sequences} sequences, {}, {maps} maps served", Counts::of(&done.output)?.note()))
     };
