@@ -8,6 +8,12 @@ pub(crate) fn set(errno: Errno) {
     unsafe { *libc::__errno_location() = errno.raw_os_error() };
 }
 
+/// This thread's `errno`, after a call that failed.
+pub(crate) fn last() -> Errno {
+    // SAFETY: libc's own cell for this thread.
+    Errno::from_raw_os_error(unsafe { *libc::__errno_location() })
+}
+
 /// 0, or −1 with `errno`.
 pub(crate) fn status(result: Result<(), Errno>) -> i32 {
     count(result.map(|()| 0)) as i32

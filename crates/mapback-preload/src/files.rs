@@ -1,11 +1,10 @@
 //! Calls on whole files: opening with truncation, changing the length, and forcing content to the storage.
 
-use crate::errno::{count, status};
+use crate::errno::{count, last as last_error, status};
 use crate::next::next;
 use crate::{existing, no_images};
 use core::ffi::CStr;
 use libc::{FILE, c_char, c_int, c_uint, mode_t, off64_t};
-use mapback::Errno;
 use mapback::posix::Change;
 use rustix::fd::{AsRawFd, BorrowedFd};
 use rustix::fs::{Mode, OFlags};
@@ -186,11 +185,6 @@ fn changing_to(fd: c_int, change: Change, call: impl Fn() -> c_int, good: impl F
         Ok((_, Some(errno))) | Err(errno) => status(Err(errno)),
         Ok((done, None)) => done,
     }
-}
-
-fn last_error() -> Errno {
-    // SAFETY: libc's own cell for this thread.
-    Errno::from_raw_os_error(unsafe { *libc::__errno_location() })
 }
 
 /// # Safety

@@ -1,6 +1,6 @@
 //! Calls that change a file's bytes: if it has an image, image and file must stay one (L2).
 
-use crate::errno::count;
+use crate::errno::{count, last as last_error};
 use crate::next::next;
 use crate::{existing, no_images};
 use libc::{c_int, c_uint, c_void, iovec, off64_t, size_t, ssize_t};
@@ -157,11 +157,6 @@ fn copy_through(from: c_int, to: c_int, off: Option<i64>, call: impl Fn() -> ssi
         Ok((_, Some(errno))) | Err(errno) => count(Err(errno)),
         Ok((done, None)) => done,
     }
-}
-
-fn last_error() -> Errno {
-    // SAFETY: libc's own cell for this thread.
-    Errno::from_raw_os_error(unsafe { *libc::__errno_location() })
 }
 
 /// # Safety
