@@ -17,6 +17,8 @@ pub(crate) enum Need {
     Programs,
     /// fsx, from crates.io.
     Fsx,
+    /// py-lmdb with its tests, and pytest, from PyPI.
+    PyLmdb,
 }
 
 impl Need {
@@ -26,6 +28,8 @@ impl Need {
     pub(crate) const BINDFS: Self = Self::Package("bindfs", "/usr/bin/bindfs");
     pub(crate) const AUTOCONF: Self = Self::Package("autoconf", "/usr/bin/autoconf");
     pub(crate) const PYTHON: Self = Self::Package("python3.11", "/usr/bin/python3.11");
+    pub(crate) const VENV: Self =
+        Self::Package("python3.11-venv", "/usr/lib/python3.11/ensurepip/__init__.py");
     pub(crate) const PYTHON_TESTS: Self =
         Self::Package("libpython3.11-testsuite", "/usr/lib/python3.11/test/test_mmap.py");
 }

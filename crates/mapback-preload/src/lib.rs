@@ -39,10 +39,24 @@ fn existing() -> Option<&'static Space> {
     SPACE.get()
 }
 
-/// Whether no file has an image, so that a call on a descriptor cannot concern us.
+/// The space, if the file behind a descriptor may have an image, here or in another process.
 #[inline]
-fn no_images() -> bool {
-    existing().is_none_or(|s| !s.has_images())
+fn concerned(fd: core::ffi::c_int) -> Option<&'static Space> {
+    existing().filter(|space| space.may_have_image(fd))
+}
+
+/// The space, if any file may have an image.
+#[inline]
+fn any_images() -> Option<&'static Space> {
+    existing().filter(|space| space.may_have_images())
+}
+
+/// A descriptor stands for something else from now on, or for nothing.
+#[inline]
+fn forget_fd(fd: core::ffi::c_int) {
+    if let Some(space) = existing() {
+        space.forget_fd(fd);
+    }
 }
 
 /// Runs when the library is loaded, before the program's own constructors.

@@ -1,11 +1,11 @@
 //! Calls that change a file's bytes: if it has an image, image and file must stay one (L2).
 
+use crate::concerned;
 use crate::errno::{count, last as last_error};
 use crate::next::next;
-use crate::{existing, no_images};
 use libc::{c_int, c_uint, c_void, iovec, off64_t, size_t, ssize_t};
 use mapback::Errno;
-use mapback::posix::Change;
+use mapback::posix::{Change, Kind};
 use mapback::raw::{self, Sysno};
 use rustix::fd::BorrowedFd;
 use rustix::fs::{OFlags, SeekFrom};
@@ -25,11 +25,7 @@ next! {
 
 /// Makes a call that writes to `fd` at `off`, or at the file offset; `None`: no image is concerned.
 fn write_through(fd: c_int, off: Option<i64>, nr: Sysno, args: [usize; 6]) -> Option<ssize_t> {
-    if no_images() {
-        return None;
-    }
-    let space = existing().filter(|s| s.has_image(fd))?;
-    let done = space.changing(fd, || {
+    let done = concerned(fd)?.changing(fd, Kind::Writes, || {
         // SAFETY: the program's own request.
         let done = unsafe { raw::call(nr, args) };
         let change = done.map_or(Change::Nothing, |n| wrote(fd, off, n as u64));
@@ -48,7 +44,7 @@ fn wrote(fd: c_int, off: Option<i64>, n: u64) -> Change {
         Some(off) => Ok(off as u64 + n),
         None => rustix::fs::seek(fd, SeekFrom::Current(0)),
     };
-    end.map_or(Change::All, |end| Change::Wrote(end.saturating_sub(n)..end))
+    end.map_or(Change::Unknown, |end| Change::Wrote(end.saturating_sub(n)..end))
 }
 
 /// # Safety
@@ -138,17 +134,13 @@ unsafe extern "C-unwind" fn pwritev64v2(
 
 /// Makes a call that copies from one descriptor to another.
 fn copy_through(from: c_int, to: c_int, off: Option<i64>, call: impl Fn() -> ssize_t) -> ssize_t {
-    if no_images() {
-        return call();
-    }
-    let Some(space) = existing() else { return call() };
-    if let Err(errno) = space.before_read(from) {
+    if let Some(space) = concerned(from)
+        && let Err(errno) = space.before_read(from)
+    {
         return count(Err(errno));
     }
-    if !space.has_image(to) {
-        return call();
-    }
-    let done = space.changing(to, || {
+    let Some(space) = concerned(to) else { return call() };
+    let done = space.changing(to, Kind::Writes, || {
         let done = call();
         let failed = (done < 0).then(last_error);
         ((done, failed), if done > 0 { wrote(to, off, done as u64) } else { Change::Nothing })
@@ -216,7 +208,7 @@ unsafe extern "C-unwind" fn splice(
     let blocks = flags & libc::SPLICE_F_NONBLOCK == 0
         && from >= 0
         && rustix::fs::fcntl_getfl(open(from)).is_ok_and(|f| !f.contains(OFlags::NONBLOCK));
-    if !blocks || no_images() || !existing().is_some_and(|s| s.has_image(to)) {
+    if !blocks || !concerned(to).is_some_and(|s| s.has_image(to)) {
         return call(flags);
     }
     loop {

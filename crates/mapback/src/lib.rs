@@ -8,6 +8,8 @@
 
 #[cfg(target_os = "linux")]
 mod image;
+#[cfg(target_os = "linux")]
+pub mod keeper;
 mod page;
 #[cfg(target_os = "linux")]
 pub mod posix;
@@ -15,6 +17,8 @@ pub mod posix;
 pub mod probe;
 #[cfg(target_os = "linux")]
 pub mod raw;
+#[cfg(target_os = "linux")]
+mod report;
 mod stats;
 mod store;
 mod sync;

@@ -1,6 +1,6 @@
 //! `fork`: the child has the same memory and none of the parent's threads, trackers or duties.
 
-use super::Space;
+use super::{Space, registry};
 use crate::sys::os::{self, signal::Blocked};
 use crate::track::{TrackerKind, fault};
 use core::sync::atomic::Ordering;
@@ -47,12 +47,15 @@ impl Space {
         unsafe { crate::store::after_fork() };
         for image in state.images.values() {
             // SAFETY: `before_fork` locked each image that there is, and the table could not change since.
-            unsafe { image.unlock_after_fork() };
+            unsafe { image.unlock_after_fork(child) };
         }
         if child {
             self.pid.store(os::pid(), Ordering::Relaxed);
             state.trackers.forked();
             state.reset_stats();
+            // Their locks are the parent's.
+            state.visited.clear();
+            state.images.keys().for_each(registry::add);
             for (range, mut map) in state.maps.all() {
                 if map.no_fork {
                     state.maps.remove(&range);

@@ -10,6 +10,7 @@ mod fork;
 mod map;
 mod policy;
 mod protect;
+mod registry;
 mod remap;
 mod state;
 mod sync;
@@ -17,10 +18,11 @@ mod table;
 mod trackers;
 mod unmap;
 
-pub use coherence::Change;
-pub use policy::{Config, Mode};
+pub use coherence::{Change, Kind};
+pub use policy::{Config, Mode, Share};
 pub use remap::Remap;
 
+use crate::image::shared::Dir;
 use crate::image::{Image, Next};
 use crate::stats::FileStats;
 use crate::sync::Mutex;
@@ -30,7 +32,7 @@ use crate::track::TrackerKind;
 use core::ops::{Deref, DerefMut, Range};
 use core::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use state::State;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// The arguments of `mmap`, as the program gave them.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +61,8 @@ pub struct Space {
     /// Images and maps that there are: so that calls that cannot concern us cost one load.
     images: AtomicUsize,
     maps: AtomicUsize,
+    /// Where images are shared, once that was looked for.
+    dir: OnceLock<Option<Arc<Dir>>>,
     pid: AtomicI32,
 }
 
@@ -96,11 +100,13 @@ impl Space {
     /// A space without maps.
     pub fn new(config: Config) -> Space {
         let state = Mutex::new(State::new(config.tracker));
+        crate::report::through(config.report);
         Space {
             config,
             state,
             images: AtomicUsize::new(0),
             maps: AtomicUsize::new(0),
+            dir: OnceLock::new(),
             pid: AtomicI32::new(os::pid()),
         }
     }
@@ -108,6 +114,7 @@ impl Space {
     /// Sets up what must be there before the program starts threads or installs handlers: the `fault` tracker's
     /// own handler, if that tracker was asked for.
     pub fn begin(&self) {
+        registry::connect(&self.config.share);
         if self.config.tracker == Some(TrackerKind::Fault) {
             // Should it fail, the first map finds out, and takes another tracker.
             let _ = self.enter().trackers.arm(&(0..0), 0);
@@ -130,10 +137,53 @@ impl Space {
         self.maps.load(Ordering::Acquire) != 0
     }
 
-    /// Whether any file has an image. One load.
+    /// Whether the file behind a descriptor may have an image, in this or another process. A few loads, most of the
+    /// time.
     #[inline]
-    pub fn has_images(&self) -> bool {
-        self.images.load(Ordering::Acquire) != 0
+    pub fn may_have_image(&self, fd: i32) -> bool {
+        registry::may_have_image(fd)
+    }
+
+    /// Whether any file may have an image. A load.
+    #[inline]
+    pub fn may_have_images(&self) -> bool {
+        registry::may_have_images()
+    }
+
+    /// A descriptor stands for something else from now on, or for nothing.
+    #[inline]
+    pub fn forget_fd(&self, fd: i32) {
+        registry::forget_fd(fd);
+    }
+
+    /// Any descriptor may stand for something else from now on.
+    pub fn forget_all_fds(&self) {
+        registry::forget_all_fds();
+    }
+
+    /// How many images this process has.
+    fn own_images(&self) -> usize {
+        self.images.load(Ordering::Acquire)
+    }
+
+    /// The directory in which images are shared. `None`: they are not.
+    fn dir(&self) -> Option<Arc<Dir>> {
+        let open = || {
+            let chosen = match &self.config.share {
+                Share::No => return None,
+                Share::Default => None,
+                Share::In(path) => Some(path.as_path()),
+            };
+            let opened = Dir::open(chosen);
+            if let Err(errno) = &opened {
+                self.report(&format!(
+                    "no directory to share images in ({}): {errno}. Other processes will not see stores at once",
+                    chosen.map_or("under /dev/shm or $XDG_RUNTIME_DIR".into(), |p| p.display().to_string())
+                ));
+            }
+            opened.ok().map(Arc::new)
+        };
+        self.dir.get_or_init(open).clone()
     }
 
     /// Whether this process shares its address space with the one that owns the space (a `vfork` child), or is a

@@ -1,6 +1,6 @@
 //! A local file as a store.
 
-use super::{Run, Store};
+use super::{Run, Stamp, Store};
 use crate::sys::Errno;
 use crate::sys::os::fd::Private;
 use crate::sys::os::signal::Blocked;
@@ -142,6 +142,15 @@ impl FileStore {
     pub(crate) fn punch(&self, range: Range<u64>) -> Result<(), Errno> {
         let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         rustix::fs::fallocate(self.fd(), flags, range.start, range.end - range.start)
+    }
+
+    /// Length and time of the last change, now.
+    ///
+    /// # Errors
+    /// Those of `fstat`.
+    pub(crate) fn stamp(&self) -> Result<Stamp, Errno> {
+        let facts = file::facts(self.fd())?;
+        Ok(Stamp { len: facts.len, mtime: facts.mtime })
     }
 
     fn fd(&self) -> BorrowedFd<'_> {

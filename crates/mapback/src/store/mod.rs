@@ -48,6 +48,14 @@ pub(crate) trait Store: Send {
     fn data(&self, off: u64, end: u64) -> Option<Range<u64>>;
 }
 
+/// What tells whether a file was changed by others since it was last looked at (I7).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    pub(crate) len: u64,
+    /// When the content changed last, in nanoseconds since 1970.
+    pub(crate) mtime: i64,
+}
+
 /// One of many runs to write.
 #[derive(Debug)]
 pub(crate) struct Run {

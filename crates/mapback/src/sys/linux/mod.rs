@@ -6,10 +6,13 @@ pub(crate) mod fd;
 pub(crate) mod file;
 pub(crate) mod locks;
 pub(crate) mod mem;
+pub(crate) mod neighbour;
+pub(crate) mod ofd;
 pub(crate) mod pagemap;
 pub(crate) mod raw;
 pub(crate) mod shm;
 pub(crate) mod signal;
+pub(crate) mod sysv;
 pub(crate) mod uffd;
 pub(crate) mod uring;
 
@@ -21,4 +24,10 @@ pub(crate) fn page_size() -> usize {
 /// The process that is running this line (not cached: a fork must show).
 pub(crate) fn pid() -> i32 {
     rustix::process::getpid().as_raw_nonzero().get()
+}
+
+/// How many threads this process has; where that cannot be told, many.
+pub(crate) fn threads() -> u64 {
+    // Two links of the directory are its own.
+    rustix::fs::stat(c"/proc/self/task").map_or(u64::MAX, |st| u64::from(st.st_nlink).saturating_sub(2))
 }
