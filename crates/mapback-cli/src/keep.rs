@@ -70,14 +70,43 @@ fn watch(flush_every: Option<Duration>, goes_on: &dyn Fn(Duration) -> bool) {
         Ok(keeper) => keeper,
         Err(error) => return say(format!("cannot keep watch: {error}")),
     };
-    let mut said = Vec::new();
-    let mut flushed = Instant::now();
-    while goes_on(LOOK) {
-        settle(&mut keeper, &mut said);
-        if flush_every.is_some_and(|every| flushed.elapsed() >= every) {
-            flush(&mut keeper, &mut said);
-            flushed = Instant::now();
+    let mut round = Round::new(flush_every);
+    while goes_on(round.wait()) {
+        round.go(&mut keeper);
+    }
+}
+
+/// What a keeper does again and again.
+struct Round {
+    flush_every: Option<Duration>,
+    flush_next: Instant,
+    said: Vec<String>,
+}
+
+impl Round {
+    /// Flushing takes at the most this part of the time.
+    const SHARE: u32 = 20;
+
+    fn new(flush_every: Option<Duration>) -> Round {
+        Round { flush_every, flush_next: Instant::now() + flush_every.unwrap_or_default(), said: Vec::new() }
+    }
+
+    /// How long to wait before the next.
+    fn wait(&self) -> Duration {
+        let flush = self.flush_every.map(|_| self.flush_next.saturating_duration_since(Instant::now()));
+        flush.unwrap_or(LOOK).clamp(Duration::from_millis(1), LOOK)
+    }
+
+    fn go(&mut self, keeper: &mut Keeper) -> Vec<Found> {
+        let all = settle(keeper, &mut self.said);
+        if let Some(every) = self.flush_every.filter(|_| Instant::now() >= self.flush_next) {
+            let begun = Instant::now();
+            for line in keeper.flush().unwrap_or_default() {
+                say_once(&mut self.said, line);
+            }
+            self.flush_next = begun + every.max(begun.elapsed() * Self::SHARE);
         }
+        all
     }
 }
 
@@ -96,12 +125,6 @@ fn settle(keeper: &mut Keeper, said: &mut Vec<String>) -> Vec<Found> {
         }
     }
     all
-}
-
-fn flush(keeper: &mut Keeper, said: &mut Vec<String>) {
-    for line in keeper.flush().unwrap_or_default() {
-        say_once(said, line);
-    }
 }
 
 fn say_once(said: &mut Vec<String>, line: String) {
@@ -136,17 +159,12 @@ pub fn keep(flush_every: Option<Duration>) -> Result<ExitCode, Failure> {
     let path = keeper.dir().join("keeper.lock");
     let lock = File::options().create(true).truncate(false).write(true).open(&path);
     let lock = lock.map_err(|e| Failure::own(format!("cannot open {}: {e}", path.display())))?;
-    if lock.try_lock().is_err() {
+    if rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
         return Ok(ExitCode::SUCCESS);
     }
-    let mut said = Vec::new();
-    let mut flushed = Instant::now();
-    while settle(&mut keeper, &mut said).iter().any(|found| found.processes > 0) {
-        if flush_every.is_some_and(|every| flushed.elapsed() >= every) {
-            flush(&mut keeper, &mut said);
-            flushed = Instant::now();
-        }
-        std::thread::sleep(LOOK);
+    let mut round = Round::new(flush_every);
+    while round.go(&mut keeper).iter().any(|found| found.processes > 0) {
+        std::thread::sleep(round.wait());
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -4,7 +4,7 @@
 //! A keeper has no map and takes part in nothing; nobody waits for it but for the length of one write-back.
 
 use crate::image::shared::{self, Control, Dir};
-use crate::image::{Image, Next, Settled};
+use crate::image::{Image, Settled};
 use crate::posix::Share;
 use crate::sys::Errno;
 use std::collections::BTreeMap;
@@ -160,8 +160,7 @@ impl Keeper {
         let mut failed = Vec::new();
         for name in names.iter().filter(|name| !name.contains('~')) {
             let Ok(image) = self.open(name) else { continue };
-            image.gather_differing();
-            if let Err(error) = image.write_back(0..u64::MAX, Next::Nothing) {
+            if let Err(error) = image.write_for_others() {
                 failed.push(error.to_string());
             }
         }

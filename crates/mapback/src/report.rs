@@ -1,18 +1,17 @@
 //! One line to the user, where no call can return an error.
 
-use crate::sync::Mutex;
+use std::sync::OnceLock;
 
-static REPORT: Mutex<Option<fn(&str)>> = Mutex::new(None);
+static REPORT: OnceLock<fn(&str)> = OnceLock::new();
 
 /// Says how lines are shown. The first that says so is obeyed.
 pub(crate) fn through(show: fn(&str)) {
-    REPORT.lock().get_or_insert(show);
+    let _ = REPORT.set(show);
 }
 
 /// Shows a line.
 pub(crate) fn line(text: &str) {
-    let show = *REPORT.lock();
-    if let Some(show) = show {
+    if let Some(show) = REPORT.get() {
         show(text);
     }
 }

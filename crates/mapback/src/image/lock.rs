@@ -100,6 +100,9 @@ impl Image {
         if let (Some(control), Some(dir)) = (io.control.take(), &self.dir) {
             control.leave(dir);
         }
+        if let Some(presence) = io.presence.take() {
+            presence.end();
+        }
     }
 
     /// Says that this process has a writable map, and may store what nobody else knows of.
@@ -107,7 +110,7 @@ impl Image {
     /// # Errors
     /// `ENOSPC`.
     pub(crate) fn set_owes(&self, owes: bool) -> Result<(), Errno> {
-        self.io.lock().control.as_mut().map_or(Ok(()), |control| control.set_owes(owes))
+        self.io.lock().control.as_mut().map_or(Ok(()), |control| control.set_owes(owes, self.compare))
     }
 
     /// For a visitor: whether the image is there in whole, and looked at.
@@ -134,8 +137,11 @@ impl Io {
     /// Says that the file is being changed: should this process die now, nobody can tell whose change it was.
     pub(crate) fn begin_changing(&mut self) {
         if let Some(control) = &mut self.control {
+            let record = control.record();
+            // Those who compare must know that somebody else writes.
+            let shared = record.shared || control.is_visitor();
             // It cannot grow, so that there is room for it. Should it fail all the same, a recovery finds a conflict.
-            let _ = control.write(Record { busy: true, ..control.record() });
+            let _ = control.write(Record { busy: true, shared, ..record });
         }
     }
 

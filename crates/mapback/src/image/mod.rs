@@ -13,7 +13,7 @@ mod write_back;
 
 pub(crate) use lock::{AHEAD, Locked};
 pub(crate) use settle::Settled;
-pub(crate) use write_back::Next;
+pub(crate) use write_back::{Next, WriteBackError};
 
 use crate::page;
 use crate::stats::Counters;
@@ -26,7 +26,7 @@ use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use marks::Marks;
 use rustix::fd::BorrowedFd;
-use shared::{Control, Dir};
+use shared::{Control, Dir, Presence};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -59,6 +59,8 @@ pub(crate) struct Image {
 pub(crate) struct Io {
     loaded: bool,
     control: Option<Control>,
+    /// What tells other users that this one has an image.
+    presence: Option<Presence>,
     window: Window,
     marks: Marks,
     /// Written since the store was last synced with success: what a failed sync puts in doubt.
@@ -127,6 +129,10 @@ impl Image {
         dir: Option<Arc<Dir>>,
     ) -> Result<Image, Errno> {
         let name = os::file::name(fd);
+        let presence = match &dir {
+            Some(_) => Presence::claim(&id, &name, writable)?,
+            None => None,
+        };
         let (control, shm) = match &dir {
             Some(dir) => Control::attach(dir, &id, &name).map(|(control, shm)| (Some(control), shm))?,
             None => (None, Shm::new()?),
@@ -141,7 +147,9 @@ impl Image {
                 return Err(errno);
             }
         };
-        Ok(Image::with(id, name, shm, first, control, dir, compare))
+        let image = Image::with(id, name, shm, first, control, dir, compare);
+        image.io.lock().presence = presence;
+        Ok(image)
     }
 
     fn with(
@@ -156,6 +164,7 @@ impl Image {
         let io = Io {
             loaded: false,
             control,
+            presence: None,
             window: Window::default(),
             marks: Marks::default(),
             unsynced: Marks::default(),
@@ -203,6 +212,9 @@ impl Image {
     pub(crate) fn adopt(&self, fd: BorrowedFd<'_>, writable: bool) -> Result<(), Errno> {
         let mut io = self.io.lock();
         if writable && !io.store().is_writable() {
+            if let Some(presence) = &mut io.presence {
+                presence.may(true, &self.name)?;
+            }
             io.writer = Some(FileStore::open(fd, true)?);
         }
         Ok(())
@@ -269,6 +281,9 @@ impl Image {
         if child {
             // SAFETY: the lock is held, by this thread or the one that it is a copy of.
             let io = unsafe { &mut *self.io.data_ptr() };
+            if let Some(presence) = &mut io.presence {
+                presence.renew();
+            }
             if let (Some(control), Some(dir)) = (&mut io.control, &self.dir)
                 && let Err(errno) = control.reattach(dir)
             {

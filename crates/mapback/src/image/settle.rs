@@ -6,7 +6,7 @@
 
 use super::lock::Locked;
 use super::shared::{Dir, Record, Slot};
-use super::{Image, Next, to_pages};
+use super::{Image, Next, WriteBackError, to_pages};
 use crate::store::{FileStore, read_range};
 use crate::sys::Errno;
 use crate::sys::os::{self, neighbour};
@@ -167,37 +167,53 @@ impl Image {
         (neighbours.live.len(), settled)
     }
 
-    /// Notes what living processes changed and the file does not have yet.
-    pub(crate) fn gather_differing(&self) {
+    /// Writes back what living processes changed and the file does not have yet: for a keeper. It has the lock for a
+    /// piece at a time, so that nobody waits long; a process that compares is left to do it itself.
+    ///
+    /// # Errors
+    /// The first run that failed.
+    pub(crate) fn write_for_others(&self) -> Result<(), WriteBackError> {
+        const PIECE: usize = 4 << 20;
         if !self.is_ready() {
-            return;
+            return Ok(());
         }
-        let mut io = self.lock();
-        let Some(control) = &io.control else { return };
-        let live = control.neighbours().live;
-        self.gather_live(&mut io, &live, &(0..u64::MAX));
-        let marks = core::mem::take(&mut io.marks);
-        self.keep_differing(&mut io, marks);
+        let mut changed = {
+            let mut io = self.lock();
+            let Some(control) = &io.control else { return Ok(()) };
+            let live = control.neighbours().live;
+            if live.iter().any(|slot| slot.exact) {
+                return Ok(());
+            }
+            self.gather_live(&mut io, &live, &(0..u64::MAX));
+            core::mem::take(&mut io.marks)
+        };
+        let most = PIECE / os::page_size();
+        let mut done = Ok(());
+        while let Some(run) = changed.take_run(&(0..usize::MAX), most) {
+            let mut io = self.lock();
+            self.keep_differing(&mut io, run);
+            if !io.marks.is_empty() {
+                done = done.and(self.write_pages(&mut io, 0..usize::MAX, Next::Nothing));
+                // What failed is still changed where it was changed.
+                io.marks = super::Marks::default();
+            }
+        }
+        done
     }
 
     /// Of pages that may have changed, marks those that the file does not have so.
-    fn keep_differing(&self, io: &mut Locked<'_>, mut marks: super::Marks) {
+    fn keep_differing(&self, io: &mut Locked<'_>, pages: Range<usize>) {
         let page = os::page_size();
-        let most = (1 << 20) / page;
-        let (mut was, mut now) = (vec![0u8; 1 << 20], vec![0u8; 1 << 20]);
-        while let Some(run) = marks.take_run(&(0..usize::MAX), most) {
-            let bytes = (run.start * page) as u64..((run.end * page) as u64).min(self.len());
-            let len = bytes.end.saturating_sub(bytes.start) as usize;
-            // SAFETY: `was` is as long as the longest run.
-            let file = unsafe { read_range(io.store(), was.as_mut_ptr(), bytes.clone()) };
-            let memory = self.shm.read(&mut now[..len], bytes.start);
-            let known = matches!((file, memory), (Ok(a), Ok(b)) if a as usize == len && b == len);
-            for nth in run.clone() {
-                let at = (nth - run.start) * page;
-                let end = (at + page).min(len);
-                if !known || was[at.min(end)..end] != now[at.min(end)..end] {
-                    io.marks.set(nth..nth + 1);
-                }
+        let bytes = (pages.start * page) as u64..((pages.end * page) as u64).min(self.len());
+        let len = bytes.end.saturating_sub(bytes.start) as usize;
+        let (mut was, mut now) = (vec![0u8; len], vec![0u8; len]);
+        // SAFETY: `was` is as long as the range.
+        let file = unsafe { read_range(io.store(), was.as_mut_ptr(), bytes.clone()) };
+        let memory = self.shm.read(&mut now, bytes.start);
+        let known = matches!((file, memory), (Ok(a), Ok(b)) if a as usize == len && b == len);
+        for (nth, (a, b)) in was.chunks(page).zip(now.chunks(page)).enumerate() {
+            if !known || a != b {
+                io.marks.set(pages.start + nth..pages.start + nth + 1);
             }
         }
     }

@@ -32,7 +32,7 @@ use crate::track::TrackerKind;
 use core::ops::{Deref, DerefMut, Range};
 use core::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use state::State;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 /// The arguments of `mmap`, as the program gave them.
 #[derive(Clone, Copy, Debug)]
@@ -61,8 +61,8 @@ pub struct Space {
     /// Images and maps that there are: so that calls that cannot concern us cost one load.
     images: AtomicUsize,
     maps: AtomicUsize,
-    /// Where images are shared, once that was looked for.
-    dir: OnceLock<Option<Arc<Dir>>>,
+    /// Where images are shared, once that was looked for, by the user who did.
+    shared: Mutex<Option<(u32, Option<Arc<Dir>>)>>,
     pid: AtomicI32,
 }
 
@@ -106,7 +106,7 @@ impl Space {
             state,
             images: AtomicUsize::new(0),
             maps: AtomicUsize::new(0),
-            dir: OnceLock::new(),
+            shared: Mutex::new(None),
             pid: AtomicI32::new(os::pid()),
         }
     }
@@ -166,24 +166,41 @@ impl Space {
         self.images.load(Ordering::Acquire)
     }
 
-    /// The directory in which images are shared. `None`: they are not.
+    /// The directory in which images are shared. `None`: they are not. A process that becomes another user's shares
+    /// with that user's from then on.
     fn dir(&self) -> Option<Arc<Dir>> {
-        let open = || {
-            let chosen = match &self.config.share {
-                Share::No => return None,
-                Share::Default => None,
-                Share::In(path) => Some(path.as_path()),
-            };
-            let opened = Dir::open(chosen);
-            if let Err(errno) = &opened {
-                self.report(&format!(
-                    "no directory to share images in ({}): {errno}. Other processes will not see stores at once",
-                    chosen.map_or("under /dev/shm or $XDG_RUNTIME_DIR".into(), |p| p.display().to_string())
-                ));
+        let _blocked = Blocked::new();
+        let mut shared = self.shared.lock();
+        let uid = os::effective_uid();
+        match &*shared {
+            Some((user, dir)) if *user == uid => dir.clone(),
+            before => {
+                if before.is_some() {
+                    registry::connect(&self.config.share);
+                }
+                let dir = self.open_dir();
+                *shared = Some((uid, dir.clone()));
+                dir
             }
-            opened.ok().map(Arc::new)
+        }
+    }
+
+    fn open_dir(&self) -> Option<Arc<Dir>> {
+        let chosen = match &self.config.share {
+            Share::No => return None,
+            Share::Default => None,
+            Share::In(path) => Some(path.as_path()),
         };
-        self.dir.get_or_init(open).clone()
+        let opened = Dir::open(chosen);
+        if let Err(errno) = &opened {
+            let place =
+                chosen.map_or("/dev/shm or $XDG_RUNTIME_DIR".into(), |path| path.display().to_string());
+            self.report(&format!(
+                "cannot share images through {place}: {errno}. Other processes will not see stores before they are \
+                 written back; see MAPBACK_SHARED_DIR"
+            ));
+        }
+        opened.ok().map(Arc::new)
     }
 
     /// Whether this process shares its address space with the one that owns the space (a `vfork` child), or is a

@@ -72,7 +72,7 @@ impl Space {
     /// The last thing that a process does, after [`Space::flush_all`]: it takes its leave of the others. Does nothing
     /// where another thread may still store; what it stores is found to differ from the file by who looks next.
     pub fn depart(&self) {
-        if self.own_images() == 0 || self.is_foreign() || os::threads() != 1 {
+        if self.own_images() == 0 || self.is_foreign() || !os::is_single_threaded() {
             return;
         }
         let state = self.enter();
@@ -85,7 +85,7 @@ impl Space {
     /// Before `exec`, after [`Space::flush_all`]: should the process end now, it leaves nothing to write. `false`: it
     /// goes on.
     pub fn owes_nothing(&self, nothing: bool) {
-        if self.own_images() == 0 || self.is_foreign() || (nothing && os::threads() != 1) {
+        if self.own_images() == 0 || self.is_foreign() || (nothing && !os::is_single_threaded()) {
             return;
         }
         for image in self.enter().images.values().filter(|image| image.is_clean()) {

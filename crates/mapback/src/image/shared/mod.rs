@@ -8,9 +8,11 @@
 
 mod dir;
 mod record;
+mod users;
 
 pub(crate) use dir::Dir;
 pub(crate) use record::{Record, Slot, Stage};
+pub(crate) use users::Presence;
 
 use crate::sys::Errno;
 use crate::sys::os::fd::Private;
@@ -169,7 +171,7 @@ impl Control {
             let free = entered.get(nth).is_none_or(Option::is_none);
             if free && ofd::try_lock(self.file.as_fd(), FIRST + nth as u64)? {
                 self.slot = Some(nth);
-                self.own = Slot { pid: os::pid(), owes: false, window: 0..0 };
+                self.own = Slot { pid: os::pid(), ..Slot::default() };
                 return self.write_slot();
             }
         }
@@ -244,16 +246,21 @@ impl Control {
         }
     }
 
-    /// Says whether this process may have stored what is not written back.
+    /// Says whether this process may have stored what is not written back, and whether it compares.
     ///
     /// # Errors
     /// `ENOSPC`.
-    pub(crate) fn set_owes(&mut self, owes: bool) -> Result<(), Errno> {
-        if self.slot.is_none() || self.own.owes == owes {
+    pub(crate) fn set_owes(&mut self, owes: bool, exact: bool) -> Result<(), Errno> {
+        if self.slot.is_none() || (self.own.owes, self.own.exact) == (owes, exact) {
             return Ok(());
         }
-        self.own.owes = owes;
+        (self.own.owes, self.own.exact) = (owes, exact);
         self.write_slot()
+    }
+
+    /// Whether this process is no more than a visitor.
+    pub(crate) fn is_visitor(&self) -> bool {
+        self.slot.is_none()
     }
 
     /// The other processes; the caller has `IO`.

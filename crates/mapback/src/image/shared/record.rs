@@ -74,6 +74,8 @@ pub(crate) struct Slot {
     pub(crate) pid: i32,
     /// It may have stored what has not been written back. If not, its death leaves nothing to do.
     pub(crate) owes: bool,
+    /// It compares with a copy of what it knows to stand in the store, so that nobody else should write there unasked.
+    pub(crate) exact: bool,
     /// Where the library's own view of the memory lies there, which no tracker watches.
     pub(crate) window: Range<usize>,
 }
@@ -81,7 +83,7 @@ pub(crate) struct Slot {
 impl Slot {
     pub(super) fn encode(&self) -> [u8; SLOT] {
         let mut bytes = [0; SLOT];
-        let flags = (self.pid as u64) << 1 | u64::from(self.owes);
+        let flags = (self.pid as u64) << 2 | u64::from(self.exact) << 1 | u64::from(self.owes);
         put(&mut bytes, &[MAGIC, flags, self.window.start as u64, self.window.end as u64]);
         bytes
     }
@@ -95,7 +97,7 @@ impl Slot {
             return Some(Slot { owes: true, ..Slot::default() });
         };
         let window = start as usize..end as usize;
-        Some(Slot { pid: (flags >> 1) as i32, owes: flags & 1 != 0, window })
+        Some(Slot { pid: (flags >> 2) as i32, owes: flags & 1 != 0, exact: flags & 2 != 0, window })
     }
 }
 
@@ -159,7 +161,7 @@ mod tests {
     fn what_was_written_is_read_and_no_flipped_bit_passes() {
         let bytes = record().encode();
         assert_eq!(Record::decode(&bytes), Some(record()));
-        let slot = Slot { pid: 4711, owes: true, window: 4096..1 << 40 };
+        let slot = Slot { pid: 4711, owes: true, exact: false, window: 4096..1 << 40 };
         let slot_bytes = slot.encode();
         assert_eq!(Slot::decode(&slot_bytes), Some(slot.clone()));
         for bit in 0..512 {

@@ -26,8 +26,13 @@ pub(crate) fn pid() -> i32 {
     rustix::process::getpid().as_raw_nonzero().get()
 }
 
-/// How many threads this process has; where that cannot be told, many.
-pub(crate) fn threads() -> u64 {
+/// Whether this process has no other thread; where that cannot be told, it has.
+pub(crate) fn is_single_threaded() -> bool {
     // Two links of the directory are its own.
-    rustix::fs::stat(c"/proc/self/task").map_or(u64::MAX, |st| u64::from(st.st_nlink).saturating_sub(2))
+    rustix::fs::stat(c"/proc/self/task").is_ok_and(|st| st.st_nlink == 3)
+}
+
+/// The user whose rights this process has.
+pub(crate) fn effective_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
 }

@@ -107,7 +107,8 @@ mod tests {
         };
         assert_eq!(seen(window..window + 4 * page, 0..u64::MAX), []);
         let page = page as u64;
-        assert_eq!(seen(0..0, page + 1..2 * page + 1), [page..3 * page]);
+        let changed = seen(0..0, page + 1..2 * page + 1);
+        assert!(changed.len() == 1 && changed[0] == (page..3 * page), "{changed:?}");
         // SAFETY: mapped above.
         unsafe { mem::munmap(window, 4 * page as usize) }.unwrap();
     }

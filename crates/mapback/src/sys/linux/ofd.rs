@@ -12,6 +12,7 @@ use rustix::io::Errno;
 const F_OFD_GETLK: usize = 36;
 const F_OFD_SETLK: usize = 37;
 const F_OFD_SETLKW: usize = 38;
+const F_RDLCK: i16 = 0;
 const F_WRLCK: i16 = 1;
 const F_UNLCK: i16 = 2;
 
@@ -56,6 +57,14 @@ pub(crate) fn try_lock(fd: BorrowedFd<'_>, byte: u64) -> Result<bool, Errno> {
         Err(Errno::AGAIN | Errno::ACCESS) => Ok(false),
         Err(errno) => Err(errno),
     }
+}
+
+/// Locks a byte together with others who do so.
+///
+/// # Errors
+/// As [`lock`]; `EAGAIN` when somebody has it alone.
+pub(crate) fn lock_shared(fd: BorrowedFd<'_>, byte: u64) -> Result<(), Errno> {
+    ask(fd, F_OFD_SETLK, F_RDLCK, &(byte..byte + 1)).map(drop)
 }
 
 /// Lets go of a byte.
