@@ -6,10 +6,14 @@
 //! This crate is the engine. [`posix`] has the semantics of the `mmap` family over the address space of a process;
 //! the interposer and the `mapback` command are thin faces of it.
 
+#[cfg(target_os = "linux")]
+mod error;
 // The first import of each file there is of the trait that this module had to itself before it became public.
 #[cfg(target_os = "linux")]
 #[expect(unused_imports, reason = "to be gone with the next change of these files")]
 mod image;
+#[cfg(target_os = "linux")]
+mod map;
 mod page;
 #[cfg(target_os = "linux")]
 pub mod posix;
@@ -23,6 +27,15 @@ mod sync;
 mod sys;
 mod track;
 
+#[cfg(target_os = "linux")]
+pub use error::{Conflict, Error};
+#[cfg(target_os = "linux")]
+pub use image::working::OnConflict;
+#[cfg(target_os = "linux")]
+pub use map::{
+    Advice, Mmap, MmapAsRawDesc, MmapMut, MmapOptions, MmapRaw, MmapRawDescriptor, RemapOptions, Snapshot,
+    Source, UncheckedAdvice,
+};
 pub use stats::FileStats;
 pub use sys::Errno;
 pub use track::{TrackerKind, UnknownTracker};

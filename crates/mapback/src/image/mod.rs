@@ -6,6 +6,7 @@
 
 mod load;
 mod marks;
+pub(crate) mod working;
 mod write_back;
 
 pub(crate) use write_back::Next;

@@ -8,6 +8,7 @@ pub(crate) mod locks;
 pub(crate) mod mem;
 pub(crate) mod pagemap;
 pub(crate) mod raw;
+pub(crate) mod region;
 pub(crate) mod shm;
 pub(crate) mod signal;
 pub(crate) mod uffd;
