@@ -57,7 +57,7 @@ impl Backing {
                 backing.store = replayed.map_err(|source| backing.unusable(source))?;
             }
         } else if let (JournalPlace::In(medium), true) = (&backing.place, writable) {
-            let options = JournalOptions { limit, read_only: false };
+            let options = JournalOptions::default().limit(limit);
             let mut known = backing.entry.lock();
             if known.journal.is_none() {
                 let opened = JournalStore::open(backing.store.clone(), medium.clone(), options);
@@ -100,11 +100,12 @@ impl Backing {
     pub(super) fn settle(&self, known: &mut Known) -> Result<(), Error> {
         let Some(journal) = &known.journal else { return Ok(()) };
         let waiting = journal.store.pending() > 0;
-        journal.store.checkpoint().map_err(|source| self.unusable(source))?;
-        if waiting && let Ok(now) = self.store.stat() {
-            known.touched(now);
+        let done = journal.store.checkpoint();
+        if waiting {
+            // Also after a failure: some of it may have been written.
+            known.touched(self.store.stat().ok());
         }
-        Ok(())
+        done.map_err(|source| self.unusable(source))
     }
 }
 

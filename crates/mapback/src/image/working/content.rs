@@ -4,7 +4,7 @@ use super::{Depth, State, Working, common, to_bytes, to_pages};
 use crate::error::Error;
 use crate::page;
 use crate::store::{Stat, Store, read_full};
-use crate::sys::os::{self, mem};
+use crate::sys::os::{self, mem, region::Region};
 use core::ops::Range;
 use std::io;
 use std::sync::Arc;
@@ -115,10 +115,12 @@ impl State {
                 Some(exact) => {
                     let stored = exact.stored.get(part.start, part.len()).to_vec();
                     exact.stored.set(part.start, &fresh[at.clone()]);
-                    for ((to, mine), was) in fresh[at].iter_mut().zip(mine).zip(stored) {
-                        if mine != was {
-                            *to = mine;
-                        }
+                    let both = mine.iter().zip(&stored).zip(&mut fresh[at.clone()]);
+                    both.filter(|((mine, was), _)| mine != was).for_each(|((mine, _), to)| *to = *mine);
+                    for owed in exact.owed.overlapping(&part) {
+                        let owed = common(owed, &part);
+                        let from = owed.start - part.start..owed.end - part.start;
+                        fresh[at.start + from.start..at.start + from.end].copy_from_slice(&mine[from]);
                     }
                 }
             }
@@ -192,6 +194,7 @@ impl State {
                 let fresh = state.fresh(&*store, &bytes)?;
                 if let Some(exact) = &mut state.pristine {
                     exact.stored.set(bytes.start, &fresh);
+                    exact.owed.remove(bytes.clone());
                 }
                 // SAFETY: the owner's `&mut` says that nobody else looks at the memory.
                 unsafe { state.put(bytes.start, &fresh) };
@@ -233,10 +236,25 @@ impl State {
             branching.base.resize(all)?;
         }
         self.region.protect(mem::PROT_READ | mem::PROT_WRITE)?;
-        self.region.resize(all, may_move)?;
+        match self.region.resize(all, may_move) {
+            Err(crate::Errno::FAULT) if may_move => self.rehome(all)?,
+            Err(crate::Errno::FAULT) => return Err(io::ErrorKind::OutOfMemory.into()),
+            done => done?,
+        }
         if let Some(exact) = &mut self.pristine {
             exact.stored.resize(self.region.len())?;
         }
+        Ok(())
+    }
+
+    /// Moves to a new, longer region.
+    fn rehome(&mut self, all: usize) -> io::Result<()> {
+        let region = Region::new(all, self.plan.huge)?;
+        // SAFETY: the new region is longer than the old one, and nobody has it yet; the owner's `&mut` says that nobody
+        // stores to the old one.
+        unsafe { core::ptr::copy_nonoverlapping(self.region.at(0), region.at(0), self.region.len()) };
+        self.region = region;
+        self.base = None;
         Ok(())
     }
 

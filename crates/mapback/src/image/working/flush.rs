@@ -111,7 +111,12 @@ impl State {
         let Some(entry) = self.backing.as_ref().map(|backing| backing.entry.clone()) else { return Ok(()) };
         let mut known = entry.lock();
         let runs = self.take_runs(bytes);
-        let done = if runs.is_empty() { Ok(()) } else { self.flush_runs(&mut known, &runs, depth, live) };
+        let done = match (&self.backing, runs.is_empty()) {
+            (_, false) => self.flush_runs(&mut known, &runs, depth, live),
+            // Commits that wait in the journal: a plain flush brings them along.
+            (Some(backing), true) if depth != Depth::Atomic => backing.settle(&mut known),
+            (_, true) => Ok(()),
+        };
         if done.is_err() {
             mark(&mut self.marks, &runs);
         }
@@ -153,11 +158,10 @@ impl State {
             done = self.commit(&journal, done);
         }
         // Whatever became of it, the file's times changed by our own hand.
-        if let Ok(after) = self.backing.as_ref().expect("still there").store.stat() {
-            let hull = runs.first().map_or(0, |run| run.start)..runs.last().map_or(0, |run| run.end);
-            known.wrote(self.to_store(hull.start)..self.to_store(hull.end), after);
-            self.seen = (known.generation(), after);
-        }
+        let after = self.backing.as_ref().expect("still there").store.stat().ok();
+        let hull = runs.first().map_or(0, |run| run.start)..runs.last().map_or(0, |run| run.end);
+        known.wrote(self.to_store(hull.start)..self.to_store(hull.end), after);
+        self.seen = (known.generation(), after.unwrap_or(now));
         done
     }
 

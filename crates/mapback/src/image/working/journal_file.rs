@@ -27,7 +27,7 @@ pub(super) fn beside(file: &Path) -> Option<PathBuf> {
 pub(super) fn replay(path: &Path, store: &Arc<dyn Store>, writable: bool) -> io::Result<Arc<dyn Store>> {
     let opened = match Medium::open(path, false, writable) {
         Ok(Some(medium)) => {
-            let options = JournalOptions { read_only: !writable, ..JournalOptions::default() };
+            let options = JournalOptions::default().read_only(!writable);
             JournalStore::open(store.clone(), Arc::new(medium), options)
         }
         Ok(None) => return Ok(store.clone()),
@@ -56,7 +56,7 @@ pub(super) fn replay(path: &Path, store: &Arc<dyn Store>, writable: bool) -> io:
 /// Makes a journal.
 pub(super) fn create(path: &Path, store: &Arc<dyn Store>, limit: u64) -> io::Result<JournalStore> {
     let medium = Medium::open(path, true, true)?.expect("created if it was not there");
-    let options = JournalOptions { limit, read_only: false };
+    let options = JournalOptions::default().limit(limit);
     let journal = JournalStore::open(store.clone(), Arc::new(medium), options)?;
     // The name must survive a crash as well.
     if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {

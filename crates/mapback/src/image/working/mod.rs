@@ -140,10 +140,7 @@ impl Working {
         if state.plan.writable {
             state.track()?;
         }
-        state.region.protect(state.prot()).or_else(|errno| {
-            // What is armed is protected already, and a tracker's own to protect.
-            if state.tracker.is_some() { Ok(()) } else { Err(errno) }
-        })?;
+        state.reprotect()?;
         Ok(Working { state: Mutex::new(state), live: AtomicBool::new(false), pid: os::pid() })
     }
 

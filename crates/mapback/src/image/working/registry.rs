@@ -105,15 +105,16 @@ impl Known {
         self.last = Some(now);
     }
 
-    /// Notes a write-back of ours, after which the file is as in `now`.
-    pub(super) fn wrote(&mut self, range: Range<u64>, now: Stat) {
+    /// Notes a write-back of ours, after which the file is as in `now`; `None` if it did not say. What others do up to
+    /// the next look at the file goes unnoticed then: that is better than to take our own write for theirs.
+    pub(super) fn wrote(&mut self, range: Range<u64>, now: Option<Stat>) {
         self.add(range);
-        self.last = Some(now);
+        self.last = now;
     }
 
-    /// Notes that the file's times were changed by us, but not its content.
-    pub(super) fn touched(&mut self, now: Stat) {
-        self.last = Some(now);
+    /// Notes that the file's times were changed by us, but not what its maps show.
+    pub(super) fn touched(&mut self, now: Option<Stat>) {
+        self.last = now;
     }
 
     fn add(&mut self, range: Range<u64>) {
@@ -176,7 +177,7 @@ mod tests {
         let mut known = Known::default();
         known.notice(stat(10, 1));
         let seen = known.generation();
-        known.wrote(4..8, stat(10, 2));
+        known.wrote(4..8, Some(stat(10, 2)));
         known.notice(stat(10, 2));
         assert!(conflicts(&known, seen, 0..5));
         assert!(!conflicts(&known, seen, 0..4));
@@ -188,7 +189,7 @@ mod tests {
         let mut known = Known::default();
         known.notice(stat(10, 1));
         for n in 0..REMEMBERED as u64 + 2 {
-            known.wrote(4..8, stat(10, n));
+            known.wrote(4..8, Some(stat(10, n)));
         }
         assert!(conflicts(&known, 0, 0..1));
         assert!(!conflicts(&known, known.generation() - 1, 0..1));

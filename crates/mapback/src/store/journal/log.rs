@@ -1,5 +1,6 @@
 //! Writing a journal: parts, commits, checkpoints.
 
+use super::JournalOptions;
 use super::format::{BEGIN, BLOCK, HEAD, Head, Slot};
 use super::index::Index;
 use super::scan::Scan;
@@ -7,8 +8,6 @@ use crate::store::seam::{Store, Write, read_full, write_full};
 use std::io;
 use std::sync::Arc;
 
-/// The content of one part at the most: what is held in memory while a commit is made.
-const PART: usize = 8 << 20;
 /// The journal grows by this much at the least.
 const STEP: u64 = 1 << 20;
 /// The bytes that a checkpoint moves at a time.
@@ -22,6 +21,8 @@ pub(super) struct Log {
     /// something else is written, to the journal or to its store.
     unsettled: bool,
     limit: u64,
+    /// The content of one part at the most.
+    most: usize,
     /// The length that the medium is known to have.
     len: u64,
     committed: Index,
@@ -47,13 +48,14 @@ struct Open {
 }
 
 impl Log {
-    pub(super) fn new(medium: Arc<dyn Store>, found: Scan, fresh: Slot, limit: u64) -> Log {
+    pub(super) fn new(medium: Arc<dyn Store>, found: Scan, fresh: Slot, options: &JournalOptions) -> Log {
         let open = Open { at: found.tail, ..Open::default() };
         Log {
             medium,
             slot: found.slot.unwrap_or(fresh),
             unsettled: false,
-            limit,
+            limit: options.limit,
+            most: options.part.max(1),
             len: 0,
             committed: found.index,
             commit: found.commit,
@@ -104,7 +106,7 @@ impl Log {
         if open.staged.is_empty() {
             open.attempt = super::random();
         }
-        let len = (write.bytes.len() - write.done).min(PART - (open.bytes.len() - HEAD));
+        let len = (write.bytes.len() - write.done).min(self.most - (open.bytes.len() - HEAD));
         let off = write.off + write.done as u64;
         open.staged.add(off, len as u64, open.at + open.bytes.len() as u64);
         open.bytes.extend(&write.bytes[write.done..write.done + len]);
@@ -113,7 +115,7 @@ impl Log {
             _ => open.extents.push((off, len as u64)),
         }
         write.done += len;
-        if open.bytes.len() - HEAD == PART { self.write_part(false) } else { Ok(()) }
+        if open.bytes.len() - HEAD == self.most { self.write_part(false) } else { Ok(()) }
     }
 
     fn write_part(&mut self, last: bool) -> io::Result<()> {
@@ -136,7 +138,7 @@ impl Log {
         write_full(&*self.medium, &bytes, self.open.at)?;
         self.open.at += bytes.len() as u64;
         self.open.part += 1;
-        if bytes.capacity() <= 2 * PART {
+        if bytes.capacity() <= 2 * self.most.max(HEAD) {
             // Kept for the next part.
             bytes.clear();
             self.open.bytes = bytes;

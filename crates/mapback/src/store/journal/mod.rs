@@ -27,17 +27,41 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How a [`JournalStore`] behaves.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct JournalOptions {
     /// Bytes of journal from which on a checkpoint is made before the next commit. One commit that is larger is
     /// still written whole. The default is 64 MiB.
     pub limit: u64,
     /// The store may only be read: commits that a crash left in the journal are shown, and not written to the store.
     pub read_only: bool,
+    /// Bytes of a commit that are held in memory at the most. A larger commit is written in several parts, and is one
+    /// all the same. The default is 8 MiB.
+    pub part: usize,
+}
+
+impl JournalOptions {
+    /// Sets [`limit`](JournalOptions::limit).
+    pub fn limit(mut self, bytes: u64) -> JournalOptions {
+        self.limit = bytes;
+        self
+    }
+
+    /// Sets [`read_only`](JournalOptions::read_only).
+    pub fn read_only(mut self, yes: bool) -> JournalOptions {
+        self.read_only = yes;
+        self
+    }
+
+    /// Sets [`part`](JournalOptions::part); 0 counts as 1.
+    pub fn part(mut self, bytes: usize) -> JournalOptions {
+        self.part = bytes.max(1);
+        self
+    }
 }
 
 impl Default for JournalOptions {
     fn default() -> JournalOptions {
-        JournalOptions { limit: 64 << 20, read_only: false }
+        JournalOptions { limit: 64 << 20, read_only: false, part: 8 << 20 }
     }
 }
 
@@ -87,7 +111,7 @@ impl JournalStore {
         let found = scan::scan(&*medium, file)?;
         let fresh = Slot { generation: 0, salt: random(), file };
         let used = found.slot.is_some();
-        let mut log = Log::new(medium, found, fresh, options.limit);
+        let mut log = Log::new(medium, found, fresh, &options);
         if !options.read_only {
             if !used {
                 log.create()?;

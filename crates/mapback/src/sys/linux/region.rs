@@ -87,7 +87,8 @@ impl Region {
     /// as it was.
     ///
     /// # Errors
-    /// `ENOMEM`, also where it would have to move and may not.
+    /// `ENOMEM`, also where it would have to move and may not; `EFAULT` where the kernel has come to see several maps in
+    /// it, which cannot be made longer together.
     pub(crate) fn resize(&mut self, len: usize, may_move: bool) -> Result<(), Errno> {
         let len = crate::page::ceil(len, super::page_size()).ok_or(Errno::NOMEM)?;
         if len == self.len {
@@ -97,6 +98,10 @@ impl Region {
             *self = Region::new(len, true)?;
         } else if len == 0 {
             *self = Region::new(0, false)?;
+        } else if len < self.len {
+            // SAFETY: ours, and `&mut self` says that nobody looks at it now.
+            unsafe { mem::munmap(self.addr + len, self.len - len) }?;
+            self.len = len;
         } else {
             let flags = if may_move { MREMAP_MAYMOVE } else { 0 };
             // SAFETY: the range is ours, and `&mut self` says that nobody looks at it now.
