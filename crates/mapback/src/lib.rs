@@ -7,9 +7,13 @@
 //! the interposer and the `mapback` command are thin faces of it.
 
 #[cfg(target_os = "linux")]
+mod error;
+#[cfg(target_os = "linux")]
 mod image;
 #[cfg(target_os = "linux")]
 pub mod keeper;
+#[cfg(target_os = "linux")]
+mod map;
 mod page;
 #[cfg(target_os = "linux")]
 pub mod posix;
@@ -20,11 +24,20 @@ pub mod raw;
 #[cfg(target_os = "linux")]
 mod report;
 mod stats;
-mod store;
+pub mod store;
 mod sync;
 mod sys;
 mod track;
 
+#[cfg(target_os = "linux")]
+pub use error::{Conflict, Error};
+#[cfg(target_os = "linux")]
+pub use image::working::OnConflict;
+#[cfg(target_os = "linux")]
+pub use map::{
+    Advice, Mmap, MmapAsRawDesc, MmapMut, MmapOptions, MmapRaw, MmapRawDescriptor, RemapOptions, Snapshot,
+    Source, UncheckedAdvice,
+};
 pub use stats::FileStats;
 pub use sys::Errno;
 pub use track::{TrackerKind, UnknownTracker};

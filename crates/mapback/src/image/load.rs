@@ -6,7 +6,7 @@ use super::shared::{Record, Slot, Stage};
 use super::{Image, Io, to_pages};
 use crate::page;
 use crate::stats::{add, add_time};
-use crate::store::{Stamp, Store, read_range};
+use crate::store::{Stamp, read_range};
 use crate::sys::Errno;
 use crate::sys::os::{self, file::with_file_size};
 use crate::track::Pristine;

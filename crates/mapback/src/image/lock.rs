@@ -3,7 +3,7 @@
 use super::shared::{Record, Stage};
 use super::{Image, Io, to_pages};
 use crate::page;
-use crate::store::{Stamp, Store};
+use crate::store::Stamp;
 use crate::sys::os;
 use crate::sys::{Errno, os::signal::Blocked};
 use core::ops::{Deref, DerefMut};

@@ -9,6 +9,7 @@ mod lock;
 mod marks;
 mod settle;
 pub(crate) mod shared;
+pub(crate) mod working;
 mod write_back;
 
 pub(crate) use lock::{AHEAD, Locked};
@@ -17,7 +18,7 @@ pub(crate) use write_back::{Next, WriteBackError};
 
 use crate::page;
 use crate::stats::Counters;
-use crate::store::{FileStore, Store};
+use crate::store::FileStore;
 use crate::sync::Mutex;
 use crate::sys::Errno;
 use crate::sys::os::{self, file::FileId, mem, shm::Shm, signal::Blocked};

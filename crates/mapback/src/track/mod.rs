@@ -7,6 +7,8 @@ mod everything;
 #[cfg(target_os = "linux")]
 pub(crate) mod fault;
 mod pristine;
+#[cfg(target_os = "linux")]
+pub(crate) mod process;
 mod protocol;
 #[cfg(target_os = "linux")]
 mod wp_async;

@@ -263,3 +263,47 @@ pub(crate) unsafe fn pwrite(
         }
     }
 }
+
+/// What a descriptor may be used for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Access {
+    pub(crate) read: bool,
+    pub(crate) write: bool,
+}
+
+/// The access that an open descriptor has.
+///
+/// # Errors
+/// `EBADF`.
+pub(crate) fn access(fd: BorrowedFd<'_>) -> Result<Access, Errno> {
+    let flags = flags(fd)?;
+    let mode = flags & OFlags::RWMODE;
+    let path = flags.contains(OFlags::PATH);
+    Ok(Access { read: mode != OFlags::WRONLY && !path, write: mode == OFlags::RDWR && !path })
+}
+
+/// The length, and the time of last modification in nanoseconds.
+///
+/// # Errors
+/// `EBADF`.
+pub(crate) fn len_and_mtime(fd: BorrowedFd<'_>) -> Result<(u64, u64), Errno> {
+    let st = rustix::fs::fstat(fd)?;
+    let nanoseconds = (st.st_mtime as u64).wrapping_mul(1_000_000_000).wrapping_add(st.st_mtime_nsec as u64);
+    Ok((st.st_size as u64, nanoseconds))
+}
+
+/// Takes the lock of an open file description for as long as it is open, without waiting.
+///
+/// # Errors
+/// `EWOULDBLOCK` when another description of the file has it.
+pub(crate) fn lock_whole(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    rustix::fs::flock(fd, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+}
+
+/// Gives a file its room on the storage, so that later writes need no more; its length stays.
+///
+/// # Errors
+/// `ENOSPC`; `EOPNOTSUPP` where the file system cannot.
+pub(crate) fn allocate(fd: BorrowedFd<'_>, len: u64) -> Result<(), Errno> {
+    rustix::fs::fallocate(fd, rustix::fs::FallocateFlags::KEEP_SIZE, 0, len)
+}

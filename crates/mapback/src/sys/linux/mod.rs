@@ -10,6 +10,7 @@ pub(crate) mod neighbour;
 pub(crate) mod ofd;
 pub(crate) mod pagemap;
 pub(crate) mod raw;
+pub(crate) mod region;
 pub(crate) mod shm;
 pub(crate) mod signal;
 pub(crate) mod sysv;
