@@ -228,14 +228,28 @@ impl Scene {
         }
     }
 
-    /// The names of the files in the directory of images.
+    /// The names of the files in the directory of images, but for the keepers' own lock.
     pub fn image_files(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.images()).expect("the directory of images");
         let mut names: Vec<String> = entries
             .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+            .filter(|name| name != "keeper.lock")
             .collect();
         names.sort();
         names
+    }
+
+    /// Waits until nothing is left in the directory of images: a keeper that was left behind for processes that were
+    /// still alive has done its work then. What is left after all that time.
+    pub fn wait_for_keepers(&self) -> Vec<String> {
+        let start = Instant::now();
+        loop {
+            let names = self.image_files();
+            if names.is_empty() || start.elapsed() > LIMIT / 3 {
+                return names;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 
@@ -247,8 +261,10 @@ impl Drop for Scene {
     }
 }
 
+/// A directory for this user alone: mapback shares no images in one that others may look into.
 fn temporary(base: &Path) -> TempDir {
-    let made = tempfile::Builder::new().prefix("mapback-scene-").tempdir_in(base);
+    let own = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    let made = tempfile::Builder::new().prefix("mapback-scene-").permissions(own).tempdir_in(base);
     made.unwrap_or_else(|error| {
         panic!("no directory in {}: {error}; set MAPBACK_TEST_DIR to one", base.display())
     })

@@ -1,7 +1,7 @@
 //! Closing and replacing descriptors: mapback's own are not the program's to close.
 
 use crate::next::next;
-use crate::{errno, existing, forget_fd};
+use crate::{errno, forget_fd};
 use libc::{c_int, c_uint};
 use mapback::Errno;
 use mapback::raw::{close_parked, first_guarded, is_guarded};
@@ -64,9 +64,7 @@ unsafe extern "C-unwind" fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int 
 /// As libc's.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C-unwind" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
-    if let Some(space) = existing() {
-        space.forget_all_fds();
-    }
+    mapback::posix::forget_all_fds();
     let mut from = first;
     while from <= last {
         let Some(ours) = first_guarded(from..last.saturating_add(1)) else { break };

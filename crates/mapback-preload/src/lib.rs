@@ -42,21 +42,19 @@ fn existing() -> Option<&'static Space> {
 /// The space, if the file behind a descriptor may have an image, here or in another process.
 #[inline]
 fn concerned(fd: core::ffi::c_int) -> Option<&'static Space> {
-    existing().filter(|space| space.may_have_image(fd))
+    if mapback::posix::may_have_image(fd) { existing() } else { None }
 }
 
 /// The space, if any file may have an image.
 #[inline]
 fn any_images() -> Option<&'static Space> {
-    existing().filter(|space| space.may_have_images())
+    if mapback::posix::may_have_images() { existing() } else { None }
 }
 
 /// A descriptor stands for something else from now on, or for nothing.
 #[inline]
 fn forget_fd(fd: core::ffi::c_int) {
-    if let Some(space) = existing() {
-        space.forget_fd(fd);
-    }
+    mapback::posix::forget_fd(fd);
 }
 
 /// Runs when the library is loaded, before the program's own constructors.

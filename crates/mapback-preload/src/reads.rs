@@ -76,20 +76,31 @@ macro_rules! holding {
     }};
 }
 
-/// As [`holding`], for what reads a descriptor.
+/// As [`holding`], for what reads a descriptor: first of all, and with nothing in its way, what does not concern us.
 macro_rules! reading {
     ($fd:expr, $off:expr, $buffers:expr, $held:expr, $real:expr) => {{
-        let held = $held;
-        let done = if concerned($fd).is_some() {
-            // SAFETY: the program's own request, as in `holding`.
-            through($fd, $off, &$buffers, || unsafe { $real })
-        } else {
-            // SAFETY: as above.
-            unsafe { $real }
-        };
-        drop(held);
-        done
+        if !raw::signal::segv_is_ours() && concerned($fd).is_none() {
+            // SAFETY: the program's own request.
+            return unsafe { $real };
+        }
+        // SAFETY: as above. A cancellation unwinds through here and lets go of the memory.
+        watched($fd, $off, move || ($held, $buffers), move || unsafe { $real })
     }};
+}
+
+/// Reads into memory that may be armed, from a file that may have an image.
+#[cold]
+#[inline(never)]
+fn watched<H, B: AsRef<[(usize, usize)]>>(
+    fd: c_int,
+    off: Option<i64>,
+    memory: impl FnOnce() -> (H, B),
+    call: impl FnOnce() -> ssize_t,
+) -> ssize_t {
+    let (held, buffers) = memory();
+    let done = through(fd, off, buffers.as_ref(), call);
+    drop(held);
+    done
 }
 
 /// # Safety
@@ -166,8 +177,7 @@ unsafe extern "C-unwind" fn __pread64_chk(
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn readv(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t {
     // SAFETY: the program's own vectors.
-    let held = unsafe { open_all(iov, n) };
-    reading!(fd, None, vectors(iov, n), held, real::readv(fd, iov, n))
+    reading!(fd, None, vectors(iov, n), unsafe { open_all(iov, n) }, real::readv(fd, iov, n))
 }
 
 /// # Safety
@@ -183,8 +193,7 @@ unsafe extern "C-unwind" fn preadv(fd: c_int, iov: *const iovec, n: c_int, off: 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn preadv64(fd: c_int, iov: *const iovec, n: c_int, off: off64_t) -> ssize_t {
     // SAFETY: the program's own vectors.
-    let held = unsafe { open_all(iov, n) };
-    reading!(fd, Some(off), vectors(iov, n), held, real::preadv64(fd, iov, n, off))
+    reading!(fd, Some(off), vectors(iov, n), unsafe { open_all(iov, n) }, real::preadv64(fd, iov, n, off))
 }
 
 /// # Safety

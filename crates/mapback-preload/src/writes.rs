@@ -23,15 +23,30 @@ next! {
         flags: c_uint) -> ssize_t;
 }
 
-/// Makes a call that writes to `fd` at `off`, or at the file offset; `None`: no image is concerned.
-fn write_through(fd: c_int, off: Option<i64>, nr: Sysno, args: [usize; 6]) -> Option<ssize_t> {
-    let done = concerned(fd)?.changing(fd, Kind::Writes, || {
-        // SAFETY: the program's own request.
-        let done = unsafe { raw::call(nr, args) };
+/// Makes a call that writes to `fd` at `off`, or at the file offset; first of all, and with nothing in its way, one that
+/// does not concern us.
+macro_rules! writing {
+    ($fd:expr, $off:expr, $nr:expr, $args:expr, $real:expr) => {{
+        if concerned($fd).is_none() {
+            // SAFETY: the program's own request.
+            return unsafe { $real };
+        }
+        write_through($fd, $off, $nr, $args)
+    }};
+}
+
+#[cold]
+#[inline(never)]
+fn write_through(fd: c_int, off: Option<i64>, nr: Sysno, args: [usize; 6]) -> ssize_t {
+    // SAFETY: the program's own request.
+    let call = || unsafe { raw::call(nr, args) };
+    let Some(space) = concerned(fd) else { return count(call()) };
+    let done = space.changing(fd, Kind::Writes, || {
+        let done = call();
         let change = done.map_or(Change::Nothing, |n| wrote(fd, off, n as u64));
         (done, change)
     });
-    Some(count(done.and_then(|done| done)))
+    count(done.and_then(|done| done))
 }
 
 /// Where `n` bytes have just gone.
@@ -52,8 +67,7 @@ fn wrote(fd: c_int, off: Option<i64>, n: u64) -> Change {
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn write(fd: c_int, buf: *const c_void, len: size_t) -> ssize_t {
     let args = [fd as usize, buf as usize, len, 0, 0, 0];
-    // SAFETY: the program's own request.
-    write_through(fd, None, Sysno::write, args).unwrap_or_else(|| unsafe { real::write(fd, buf, len) })
+    writing!(fd, None, Sysno::write, args, real::write(fd, buf, len))
 }
 
 /// # Safety
@@ -69,9 +83,7 @@ unsafe extern "C-unwind" fn pwrite(fd: c_int, buf: *const c_void, len: size_t, o
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pwrite64(fd: c_int, buf: *const c_void, len: size_t, off: off64_t) -> ssize_t {
     let args = [fd as usize, buf as usize, len, off as usize, 0, 0];
-    write_through(fd, Some(off), Sysno::pwrite64, args)
-        // SAFETY: the program's own request.
-        .unwrap_or_else(|| unsafe { real::pwrite64(fd, buf, len, off) })
+    writing!(fd, Some(off), Sysno::pwrite64, args, real::pwrite64(fd, buf, len, off))
 }
 
 /// # Safety
@@ -79,8 +91,7 @@ unsafe extern "C-unwind" fn pwrite64(fd: c_int, buf: *const c_void, len: size_t,
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn writev(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t {
     let args = [fd as usize, iov as usize, n as usize, 0, 0, 0];
-    // SAFETY: the program's own request.
-    write_through(fd, None, Sysno::writev, args).unwrap_or_else(|| unsafe { real::writev(fd, iov, n) })
+    writing!(fd, None, Sysno::writev, args, real::writev(fd, iov, n))
 }
 
 /// # Safety
@@ -96,9 +107,7 @@ unsafe extern "C-unwind" fn pwritev(fd: c_int, iov: *const iovec, n: c_int, off:
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pwritev64(fd: c_int, iov: *const iovec, n: c_int, off: off64_t) -> ssize_t {
     let args = [fd as usize, iov as usize, n as usize, off as usize, 0, 0];
-    write_through(fd, Some(off), Sysno::pwritev, args)
-        // SAFETY: the program's own request.
-        .unwrap_or_else(|| unsafe { real::pwritev64(fd, iov, n, off) })
+    writing!(fd, Some(off), Sysno::pwritev, args, real::pwritev64(fd, iov, n, off))
 }
 
 /// # Safety
@@ -127,9 +136,7 @@ unsafe extern "C-unwind" fn pwritev64v2(
 ) -> ssize_t {
     let args = [fd as usize, iov as usize, n as usize, off as usize, 0, flags as usize];
     let at = if off == -1 { None } else { Some(off) };
-    write_through(fd, at, Sysno::pwritev2, args)
-        // SAFETY: the program's own request.
-        .unwrap_or_else(|| unsafe { real::pwritev64v2(fd, iov, n, off, flags) })
+    writing!(fd, at, Sysno::pwritev2, args, real::pwritev64v2(fd, iov, n, off, flags))
 }
 
 /// Makes a call that copies from one descriptor to another.

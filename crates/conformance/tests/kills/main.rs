@@ -66,10 +66,9 @@ fn play(seed: u64) -> u64 {
     if scene.under_mapback() && outcome.unkept {
         rescue::run(&scene, &round, file.path());
     }
+    let left = if scene.under_mapback() { scene.wait_for_keepers() } else { Vec::new() };
     check::complaints(&scene);
     check::file(&round, &file.stored_all(), &outcome.told);
-    if scene.under_mapback() {
-        assert_eq!(scene.image_files(), Vec::<String>::new(), "what nobody needs any more stays in memory");
-    }
+    assert_eq!(left, Vec::<String>::new(), "what nobody needs any more stays in memory");
     outcome.told.len() as u64
 }

@@ -20,6 +20,7 @@ mod unmap;
 
 pub use coherence::{Change, Kind};
 pub use policy::{Config, Mode, Share};
+pub use registry::{forget_all_fds, forget_fd, may_have_image, may_have_images};
 pub use remap::Remap;
 
 use crate::image::shared::Dir;
@@ -135,30 +136,6 @@ impl Space {
     #[inline]
     pub fn has_maps(&self) -> bool {
         self.maps.load(Ordering::Acquire) != 0
-    }
-
-    /// Whether the file behind a descriptor may have an image, in this or another process. A few loads, most of the
-    /// time.
-    #[inline]
-    pub fn may_have_image(&self, fd: i32) -> bool {
-        registry::may_have_image(fd)
-    }
-
-    /// Whether any file may have an image. A load.
-    #[inline]
-    pub fn may_have_images(&self) -> bool {
-        registry::may_have_images()
-    }
-
-    /// A descriptor stands for something else from now on, or for nothing.
-    #[inline]
-    pub fn forget_fd(&self, fd: i32) {
-        registry::forget_fd(fd);
-    }
-
-    /// Any descriptor may stand for something else from now on.
-    pub fn forget_all_fds(&self) {
-        registry::forget_all_fds();
     }
 
     /// How many images this process has.

@@ -37,6 +37,7 @@ static TABLE: AtomicPtr<Table> = AtomicPtr::new((&raw const OWN).cast_mut());
 /// Per descriptor: above, how often it was forgotten; below, the generation at which its file had no image.
 static SEEN: [AtomicU64; FDS] = [const { AtomicU64::new(0) }; FDS];
 
+#[inline]
 fn table() -> &'static Table {
     // SAFETY: `OWN`, or a segment of at least this size that stays attached for good. All fields are atomics, valid
     // for any bytes.
@@ -87,15 +88,15 @@ pub(super) fn remove(id: &FileId) {
     let _ = table().images.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
 }
 
-/// Whether any file may have an image.
+/// Whether any file may have an image, in this process or another. A load.
 #[inline]
-pub(super) fn may_have_images() -> bool {
+pub fn may_have_images() -> bool {
     table().images.load(Ordering::Acquire) != 0
 }
 
-/// Whether the file behind a descriptor may have an image.
+/// Whether the file behind a descriptor may have an image, in this process or another. A few loads, most of the time.
 #[inline]
-pub(super) fn may_have_image(fd: i32) -> bool {
+pub fn may_have_image(fd: i32) -> bool {
     let table = table();
     if table.images.load(Ordering::Relaxed) == 0 {
         return false;
@@ -125,14 +126,14 @@ fn looks_like_one(number: i32, generation: u32) -> bool {
 
 /// A descriptor stands for something else from now on.
 #[inline]
-pub(super) fn forget_fd(fd: i32) {
+pub fn forget_fd(fd: i32) {
     if let Some(seen) = SEEN.get(fd as usize) {
         let _ = seen.fetch_update(Ordering::Release, Ordering::Relaxed, |n| Some(((n >> 32) + 1) << 32));
     }
 }
 
 /// Any descriptor may stand for something else from now on.
-pub(super) fn forget_all_fds() {
+pub fn forget_all_fds() {
     (0..FDS as i32).for_each(forget_fd);
 }
 
