@@ -4,7 +4,7 @@ use crate::errno::{count, last as last_error, status};
 use crate::next::next;
 use crate::{any_images, concerned, existing, forget_fd};
 use core::ffi::CStr;
-use libc::{FILE, c_char, c_int, c_uint, c_void, mode_t, off64_t, size_t};
+use libc::{FILE, c_char, c_int, c_uint, c_void, mode_t, off64_t, size_t, timespec};
 use mapback::posix::{Change, Kind};
 use rustix::fd::{AsRawFd, BorrowedFd};
 use rustix::fs::{Mode, OFlags};
@@ -14,6 +14,8 @@ next! {
     fn openat64(dir: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int;
     fn fopen64(path: *const c_char, mode: *const c_char) -> *mut FILE;
     fn freopen64(path: *const c_char, mode: *const c_char, old: *mut FILE) -> *mut FILE;
+    fn futimens(fd: c_int, times: *const timespec) -> c_int;
+    fn utimensat(dir: c_int, path: *const c_char, times: *const timespec, flags: c_int) -> c_int;
     fn fflush(file: *mut FILE) -> c_int;
     fn fclose(file: *mut FILE) -> c_int;
     fn fwrite(buf: *const c_void, size: size_t, n: size_t, file: *mut FILE) -> size_t;
@@ -183,18 +185,20 @@ unsafe extern "C-unwind" fn freopen(path: *const c_char, mode: *const c_char, ol
     unsafe { freopen64(path, mode, old) }
 }
 
-/// After libc wrote a stream's buffer by calls that nobody sees.
+/// Has libc write a stream's buffer, by calls that nobody sees.
 ///
 /// # Safety
 /// `file` must be a stream.
-pub(crate) unsafe fn stream_written(file: *mut FILE) {
+unsafe fn writing_stream<T>(file: *mut FILE, call: impl FnOnce() -> T) -> T {
     // SAFETY: the caller's word.
     let fd = unsafe { libc::fileno(file) };
-    if let Some(space) = concerned(fd)
-        && let Err(errno) = space.after_unseen_write(fd)
-    {
+    let Some(space) = concerned(fd) else { return call() };
+    let before = space.before_unseen_write(fd);
+    let done = call();
+    if let Err(errno) = before.and_then(|()| space.after_unseen_write(fd)) {
         crate::settings::report(&format!("cannot take over what a stream wrote: {errno}"));
     }
+    done
 }
 
 /// # Safety
@@ -202,12 +206,12 @@ pub(crate) unsafe fn stream_written(file: *mut FILE) {
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn fflush(file: *mut FILE) -> c_int {
     // SAFETY: the program's own request.
-    let done = unsafe { real::fflush(file) };
-    if !file.is_null() {
-        // SAFETY: the program's own stream.
-        unsafe { stream_written(file) };
+    let call = || unsafe { real::fflush(file) };
+    if file.is_null() {
+        return call();
     }
-    done
+    // SAFETY: the program's own stream.
+    unsafe { writing_stream(file, call) }
 }
 
 /// # Safety
@@ -233,11 +237,43 @@ unsafe extern "C-unwind" fn fclose(file: *mut FILE) -> c_int {
 /// As libc's.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn fwrite(buf: *const c_void, size: size_t, n: size_t, file: *mut FILE) -> size_t {
+    // SAFETY: the program's own request, on its own stream.
+    unsafe { writing_stream(file, || real::fwrite(buf, size, n, file)) }
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn futimens(fd: c_int, times: *const timespec) -> c_int {
     // SAFETY: the program's own request.
-    let done = unsafe { real::fwrite(buf, size, n, file) };
-    // SAFETY: the program's own stream.
-    unsafe { stream_written(file) };
-    done
+    changing(fd, Change::Nothing, || unsafe { real::futimens(fd, times) })
+}
+
+/// The times of a file are how a change by others is noticed: one that the program makes is none.
+///
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn utimensat(
+    dir: c_int,
+    path: *const c_char,
+    times: *const timespec,
+    flags: c_int,
+) -> c_int {
+    // SAFETY: the program's own request.
+    let call = || unsafe { real::utimensat(dir, path, times, flags) };
+    if any_images().is_none() || path.is_null() {
+        return call();
+    }
+    // SAFETY: not −1, which `openat` takes for a descriptor that is not open; the kernel judges it.
+    let at = unsafe { BorrowedFd::borrow_raw(if dir == -1 { i32::MAX } else { dir }) };
+    // SAFETY: the program gave the kernel a path.
+    let name = unsafe { CStr::from_ptr(path) };
+    let follow = if flags & libc::AT_SYMLINK_NOFOLLOW != 0 { OFlags::NOFOLLOW } else { OFlags::empty() };
+    match rustix::fs::openat(at, name, OFlags::PATH | OFlags::CLOEXEC | follow, Mode::empty()) {
+        Ok(file) => changing(file.as_raw_fd(), Change::Nothing, call),
+        Err(_) => call(),
+    }
 }
 
 /// Runs a call that changes the file behind `fd`; its value is −1 with `errno`, or good.
@@ -387,7 +423,7 @@ unsafe extern "C-unwind" fn sync_file_range(fd: c_int, off: off64_t, len: off64_
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn syncfs(fd: c_int) -> c_int {
     if let Some(space) = existing() {
-        space.flush_all();
+        space.flush_everybody();
     }
     // SAFETY: the program's own request.
     unsafe { real::syncfs(fd) }
@@ -398,7 +434,7 @@ unsafe extern "C-unwind" fn syncfs(fd: c_int) -> c_int {
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn sync() {
     if let Some(space) = existing() {
-        space.flush_all();
+        space.flush_everybody();
     }
     // SAFETY: the program's own request.
     unsafe { real::sync() }

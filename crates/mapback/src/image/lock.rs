@@ -47,8 +47,17 @@ impl Image {
         let mut io = self.io.lock();
         if let Some(control) = &mut io.control {
             control.lock();
-            if control.record().shared {
+            let record = control.record();
+            if record.shared {
                 self.shared.store(true, Ordering::Relaxed);
+            }
+            // Whoever was changing the file died over it, and owes nothing that would be settled: should the file have
+            // been changed, the stamp tells.
+            if record.busy && control.neighbours().dead.is_empty() {
+                let stamp = io.store().stamp().ok().filter(|_| record.ours).unwrap_or(record.stamp);
+                if let Some(control) = &mut io.control {
+                    let _ = control.write(Record { busy: false, stamp, ..record });
+                }
             }
         }
         if io.loaded {
@@ -93,16 +102,19 @@ impl Image {
         Ok(())
     }
 
-    /// Takes this process out of the control block, when nothing is mapped and nothing is left to write.
-    pub(crate) fn leave(&self) {
+    /// Takes this process out of the control block, when nothing is mapped and nothing is left to write. Whether it was
+    /// in it.
+    pub(crate) fn leave(&self) -> bool {
         let _blocked = Blocked::new();
         let mut io = self.io.lock();
+        let was_in = io.control.is_some();
         if let (Some(control), Some(dir)) = (io.control.take(), &self.dir) {
             control.leave(dir);
         }
         if let Some(presence) = io.presence.take() {
             presence.end();
         }
+        was_in || self.dir.is_none()
     }
 
     /// Says that this process has a writable map, and may store what nobody else knows of.
@@ -135,19 +147,38 @@ impl Io {
     }
 
     /// Says that the file is being changed: should this process die now, nobody can tell whose change it was.
-    pub(crate) fn begin_changing(&mut self) {
+    /// `ours`: it gets what the image has, so that afterwards they are no less one than before.
+    pub(crate) fn begin_changing(&mut self, ours: bool) {
+        self.foreign = self.is_foreign();
+        let ours = ours && !self.foreign;
         if let Some(control) = &mut self.control {
             let record = control.record();
             // Those who compare must know that somebody else writes.
             let shared = record.shared || control.is_visitor();
             // It cannot grow, so that there is room for it. Should it fail all the same, a recovery finds a conflict.
-            let _ = control.write(Record { busy: true, shared, ..record });
+            let _ = control.write(Record { busy: true, ours, shared, ..record });
         }
     }
 
-    /// Ends [`Io::begin_changing`]: file and image are one again, but for changes that are tracked.
+    /// Ends [`Io::begin_changing`]: file and image are one again, but for changes that are tracked. What outsiders had
+    /// changed before is not: the stamp goes on telling of that.
     pub(crate) fn end_changing(&mut self) {
-        let Ok(stamp) = self.store().stamp() else { return };
+        let record = self.record().unwrap_or_default();
+        let stamp = if self.foreign { Ok(record.stamp) } else { self.store().stamp() };
+        self.set_stamp(stamp.unwrap_or(Stamp::UNKNOWN));
+    }
+
+    /// Says that the file was looked at as it is now.
+    pub(crate) fn has_caught_up(&mut self, stamp: Stamp) {
+        self.set_stamp(stamp);
+    }
+
+    /// Says that the image lacks what the file has: it is read, and never written over unasked, until they are one again.
+    pub(crate) fn has_fallen_behind(&mut self) {
+        self.set_stamp(Stamp::UNKNOWN);
+    }
+
+    fn set_stamp(&mut self, stamp: Stamp) {
         if let Some(control) = &mut self.control {
             let _ = control.write(Record { busy: false, stamp, ..control.record() });
         }
@@ -161,13 +192,22 @@ impl Io {
         }
     }
 
+    /// Whether the file can be written through a handle of ours: one is opened for it if none of the program's
+    /// descriptors gave us one.
+    pub(super) fn may_write(&mut self) -> bool {
+        if !self.store().is_writable() {
+            self.writer = self.first.reopened_to_write().ok();
+        }
+        self.store().is_writable()
+    }
+
     /// The length of the file in its store, now.
     pub(crate) fn store_len(&self) -> Result<u64, Errno> {
         self.store().len()
     }
 
     /// Length and time of the file, now.
-    pub(super) fn stamp(&self) -> Result<Stamp, Errno> {
+    pub(crate) fn stamp(&self) -> Result<Stamp, Errno> {
         self.store().stamp()
     }
 }

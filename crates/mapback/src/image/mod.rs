@@ -13,7 +13,7 @@ pub(crate) mod working;
 mod write_back;
 
 pub(crate) use lock::{AHEAD, Locked};
-pub(crate) use settle::Settled;
+pub(crate) use settle::{PathHandle, Settled};
 pub(crate) use write_back::{Next, WriteBackError};
 
 use crate::page;
@@ -60,6 +60,10 @@ pub(crate) struct Image {
 pub(crate) struct Io {
     loaded: bool,
     control: Option<Control>,
+    /// Over a fork: what the child will have in place of `control`.
+    for_child: Option<Result<Control, Errno>>,
+    /// Others had changed the file when this process began to.
+    foreign: bool,
     /// What tells other users that this one has an image.
     presence: Option<Presence>,
     window: Window,
@@ -165,6 +169,8 @@ impl Image {
         let io = Io {
             loaded: false,
             control,
+            for_child: None,
+            foreign: false,
             presence: None,
             window: Window::default(),
             marks: Marks::default(),
@@ -268,25 +274,32 @@ impl Image {
         if own { self.len() } else { self.shm.len().unwrap_or(self.len()) }
     }
 
-    /// Takes the image's lock over a fork, so that no other thread's work is cut in two in the child.
+    /// Takes the image's lock over a fork, so that no other thread's work is cut in two in the child, and enters the
+    /// child in the control block.
     pub(crate) fn lock_for_fork(&self) {
-        core::mem::forget(self.io.lock());
+        let mut io = self.io.lock();
+        if let (Some(control), Some(dir)) = (&io.control, &self.dir) {
+            io.for_child = Some(control.for_child(dir));
+        }
+        core::mem::forget(io);
         self.shared.store(true, Ordering::Relaxed);
     }
 
-    /// Ends [`Image::lock_for_fork`], on each side of the fork. The child enters itself in the control block.
+    /// Ends [`Image::lock_for_fork`], on each side of the fork.
     ///
     /// # Safety
     /// This thread, or the one that it was forked from, must have called `lock_for_fork`.
     pub(crate) unsafe fn unlock_after_fork(&self, child: bool) {
+        // SAFETY: the lock is held, by this thread or the one that it is a copy of.
+        let io = unsafe { &mut *self.io.data_ptr() };
+        // The parent closes it: the description and its locks live on in the child. Without a child they end here.
+        let for_child = io.for_child.take();
         if child {
-            // SAFETY: the lock is held, by this thread or the one that it is a copy of.
-            let io = unsafe { &mut *self.io.data_ptr() };
             if let Some(presence) = &mut io.presence {
                 presence.renew();
             }
-            if let (Some(control), Some(dir)) = (&mut io.control, &self.dir)
-                && let Err(errno) = control.reattach(dir)
+            if let (Some(control), Some(fresh)) = (&mut io.control, for_child)
+                && let Err(errno) = fresh.and_then(|fresh| control.become_child(fresh))
             {
                 crate::report::line(&format!(
                     "a forked process cannot enter the control block of {}: {errno}. \

@@ -75,7 +75,7 @@ impl Image {
         pages: Range<usize>,
         next: Next,
     ) -> Result<(), WriteBackError> {
-        io.begin_changing();
+        io.begin_changing(true);
         let done = self.write_marked(io, pages, next);
         io.end_changing();
         done

@@ -55,6 +55,15 @@ impl Space {
     /// Writes all changes of all files back, without waiting for the storage: at exit, before `exec`, when a timer
     /// fires. Failures are reported. Does nothing in a process that merely borrows the address space.
     pub fn flush_all(&self) {
+        self.flush(false);
+    }
+
+    /// As [`Space::flush_all`], for what all processes changed that share an image with this one: before `sync`.
+    pub fn flush_everybody(&self) {
+        self.flush(true);
+    }
+
+    fn flush(&self, everybody: bool) {
         if self.own_images() == 0 || self.is_foreign() {
             return;
         }
@@ -66,6 +75,9 @@ impl Space {
             }
             images.into_iter().map(|image| (image.clone(), 0..u64::MAX)).collect()
         };
+        if everybody {
+            all.iter().for_each(|(image, bytes)| image.gather(bytes));
+        }
         self.finish(all);
     }
 
@@ -77,8 +89,9 @@ impl Space {
         }
         let state = self.enter();
         for image in state.images.values().filter(|image| image.is_clean()) {
-            image.leave();
-            registry::remove(&image.id);
+            if image.leave() {
+                registry::remove(&image.id);
+            }
         }
     }
 

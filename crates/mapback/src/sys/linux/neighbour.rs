@@ -20,7 +20,8 @@ struct Vma {
 }
 
 /// Reports the byte ranges of the object (device and inode) that process `pid` has changed since it last collected,
-/// as far as they overlap `bytes`. `window` is a range there that no tracker watches.
+/// as far as they overlap `bytes`. `window` is a range there that no tracker watches. Returns how many maps of
+/// anything the process has: none when it is about to end.
 ///
 /// # Errors
 /// Those of opening `/proc/PID/maps`: `ENOENT` when the process has ended.
@@ -30,7 +31,7 @@ pub(crate) fn changed(
     window: &Range<usize>,
     bytes: &Range<u64>,
     sink: &mut dyn FnMut(Range<u64>),
-) -> Result<(), Errno> {
+) -> Result<usize, Errno> {
     let path = |file| CString::new(format!("/proc/{pid}/{file}")).expect("no zero byte in a number");
     let text = slurp(&path("maps"))?;
     let pagemap = Pagemap::open(&path("pagemap")).ok();
@@ -54,7 +55,7 @@ pub(crate) fn changed(
             sink(to_bytes(part));
         }
     }
-    Ok(())
+    Ok(text.iter().filter(|byte| **byte == b'\n').count())
 }
 
 /// The shared maps of an object in the text of `/proc/PID/maps`.
