@@ -28,7 +28,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use marks::Marks;
 use rustix::fd::BorrowedFd;
 use shared::{Control, Dir, Presence};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// One file's content in memory.
@@ -139,7 +139,11 @@ impl Image {
             None => None,
         };
         let (control, shm) = match &dir {
-            Some(dir) => Control::attach(dir, &id, &name).map(|(control, shm)| (Some(control), shm))?,
+            Some(dir) => {
+                let attached = Control::attach(dir, &id, &name);
+                let attached = attached.inspect_err(|errno| cannot_attach(dir, &id, &name, *errno));
+                attached.map(|(control, shm)| (Some(control), shm))?
+            }
             None => (None, Shm::new()?),
         };
         let first = FileStore::open(fd, writable);
@@ -311,6 +315,16 @@ impl Image {
         // SAFETY: the caller vouches that the lock is held and its guard forgotten.
         unsafe { self.io.force_unlock() };
     }
+}
+
+/// Says why there is no map, which the program may not.
+fn cannot_attach(dir: &Dir, id: &FileId, file: &Path, errno: Errno) {
+    crate::report::line(&format!(
+        "no map of {}: {errno} with {}.*, where its image is to be. Should nothing of mapback's be at work, remove what \
+         stands there",
+        file.display(),
+        dir.path().join(shared::name_of(id)).display()
+    ));
 }
 
 /// Whole pages around a range of bytes.

@@ -76,17 +76,15 @@ impl Image {
             let seen = neighbour::changed(slot.pid, object, &slot.window, range, &mut |run| runs.push(run));
             match seen {
                 // Its memory is gone, its locks are not yet: what it leaves is found when they are.
-                Ok(0) => ended = true,
-                Ok(_) => runs.iter().for_each(|run| {
+                Ok(None) => ended = true,
+                Ok(Some(1..)) => runs.iter().for_each(|run| {
                     io.marks.set(to_pages(&(run.start..run.end.min(self.len()).max(run.start))));
                 }),
-                // It has just ended, and will be found among the dead.
-                Err(Errno::NOENT | Errno::SRCH) => {}
-                // It cannot be asked: all may be changed.
-                Err(_) if slot.owes => {
+                // It cannot be asked, or that is not its number here: all may be changed.
+                _ if slot.owes => {
                     io.marks.set(to_pages(&(range.start..range.end.min(self.len()).max(range.start))));
                 }
-                Err(_) => {}
+                _ => {}
             }
         }
         ended
