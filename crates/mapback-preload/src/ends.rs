@@ -170,7 +170,11 @@ unsafe extern "C" fn child_main(child: *mut c_void) -> c_int {
     // SAFETY: on the stack of the parent's `clone`, of which the child has a copy.
     let Child { run, arg } = unsafe { child.cast::<Child>().read() };
     // SAFETY: the program's own.
-    unsafe { run(arg) }
+    let status = unsafe { run(arg) };
+    // What libc does next is a system call that nobody sees.
+    finish();
+    depart();
+    status
 }
 
 /// Without `CLONE_VM` it is a fork by another name.
@@ -187,7 +191,8 @@ unsafe extern "C" fn clone(
     tls: *mut c_void,
     child_tid: *mut pid_t,
 ) -> c_int {
-    if flags & libc::CLONE_VM != 0 {
+    // Who shares descriptors with its parent must not close the parent's.
+    if flags & (libc::CLONE_VM | libc::CLONE_FILES) != 0 {
         // SAFETY: the program's own request.
         return unsafe { real::clone(run, stack, flags, arg, parent_tid, tls, child_tid) };
     }

@@ -2,6 +2,7 @@
 
 use crate::errno::{count, last as last_error, status};
 use crate::next::next;
+use crate::writes::changed_unseen;
 use crate::{any_images, concerned, existing, forget_fd};
 use core::ffi::CStr;
 use libc::{FILE, c_char, c_int, c_uint, c_void, mode_t, off64_t, size_t, timespec};
@@ -47,8 +48,16 @@ unsafe fn opening(dir: c_int, path: *const c_char, flags: c_int, open: impl Fn()
 /// # Safety
 /// As [`opening`].
 unsafe fn truncating(dir: c_int, path: *const c_char, flags: c_int, open: impl Fn() -> c_int) -> c_int {
-    if flags & libc::O_TRUNC == 0 || any_images().is_none() || path.is_null() {
+    if flags & libc::O_TRUNC == 0 || path.is_null() {
         return open();
+    }
+    if any_images().is_none() {
+        let fd = open();
+        if fd >= 0 {
+            forget_fd(fd);
+            truncated(fd);
+        }
+        return fd;
     }
     // SAFETY: not −1, which `openat` takes for a descriptor that is not open; the kernel judges it.
     let at = unsafe { BorrowedFd::borrow_raw(if dir == -1 { i32::MAX } else { dir }) };
@@ -289,7 +298,13 @@ fn changing_to(
     call: impl Fn() -> c_int,
     good: impl Fn(c_int) -> bool,
 ) -> c_int {
-    let Some(space) = concerned(fd) else { return call() };
+    let Some(space) = concerned(fd) else {
+        let done = call();
+        if good(done) {
+            changed_unseen(fd, change, &[]);
+        }
+        return done;
+    };
     let done = space.changing(fd, kind, || {
         let done = call();
         let failed = (done < 0).then(last_error);

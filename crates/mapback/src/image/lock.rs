@@ -3,7 +3,7 @@
 use super::shared::{Record, Stage};
 use super::{Image, Io, to_pages};
 use crate::page;
-use crate::store::Stamp;
+use crate::store::{Run, Stamp};
 use crate::sys::os;
 use crate::sys::{Errno, os::signal::Blocked};
 use core::ops::{Deref, DerefMut};
@@ -11,6 +11,17 @@ use core::sync::atomic::Ordering;
 
 /// How far past the end of the file maps are tracked, in bytes.
 pub(crate) const AHEAD: u64 = 4 << 20;
+
+/// What an image is to a visitor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    /// It has the content.
+    Ready,
+    /// Whoever made it has not yet begun to load it, and will see what the file holds now.
+    NotYet,
+    /// It was taken away, and there may be another one by now.
+    Gone,
+}
 
 /// The lock of one image, held by one thread of one process. Signals are blocked, so that no handler can wait for what
 /// its own thread holds.
@@ -64,6 +75,17 @@ impl Image {
             self.catch_up(&mut io);
         }
         Locked { io, _blocked: blocked }
+    }
+
+    /// As [`Image::lock`], for who may be a mere visitor. `None`: the image has been taken away, and there may be another
+    /// one of the same file by now. As long as the lock is held, it is not.
+    pub(crate) fn lock_current(&self) -> Option<Locked<'_>> {
+        let io = self.lock();
+        let gone = match (&io.control, &self.dir) {
+            (Some(control), Some(dir)) => control.is_visitor() && !control.is_current(dir),
+            _ => false,
+        };
+        (!gone).then_some(io)
     }
 
     /// Follows a change of the memory's length that another process made. Should there be no room for a larger window,
@@ -127,16 +149,20 @@ impl Image {
 
     /// For a visitor: whether the image is there in whole, and looked at.
     pub(crate) fn is_ready(&self) -> bool {
-        let mut io = self.lock();
-        let (Some(control), Some(dir)) = (&io.control, &self.dir) else { return false };
-        if control.record().stage != Stage::Ready || !control.is_current(dir) {
-            return false;
+        self.readiness() == Readiness::Ready
+    }
+
+    /// What an image is to a visitor. If it is ready, it is looked at.
+    pub(crate) fn readiness(&self) -> Readiness {
+        let Some(mut io) = self.lock_current() else { return Readiness::Gone };
+        if io.record().is_none_or(|record| record.stage != Stage::Ready) {
+            return Readiness::NotYet;
         }
         if !io.loaded {
             io.loaded = true;
             self.catch_up(&mut io);
         }
-        true
+        Readiness::Ready
     }
 }
 
@@ -157,6 +183,16 @@ impl Io {
             let shared = record.shared || control.is_visitor();
             // It cannot grow, so that there is room for it. Should it fail all the same, a recovery finds a conflict.
             let _ = control.write(Record { busy: true, ours, shared, ..record });
+        }
+    }
+
+    /// Writes buffers once more, from byte `at` of the file on. What fails is as it was before.
+    pub(crate) fn write_again(&self, mut at: u64, buffers: &[(usize, usize)]) {
+        for &(addr, len) in buffers {
+            let mut run = Run { from: addr as *const u8, len, off: at, done: 0, error: None };
+            // SAFETY: memory that the program gave to the kernel in a call that has just succeeded: only a call reads it.
+            unsafe { run.write_rest(self.store()) };
+            at += len as u64;
         }
     }
 

@@ -12,6 +12,7 @@ pub(crate) mod shared;
 pub(crate) mod working;
 mod write_back;
 
+use lock::Readiness;
 pub(crate) use lock::{AHEAD, Locked};
 pub(crate) use settle::{PathHandle, Settled};
 pub(crate) use write_back::{Next, WriteBackError};
@@ -209,14 +210,20 @@ impl Image {
         writable: bool,
         dir: &Arc<Dir>,
     ) -> Result<Option<Image>, Errno> {
-        let (control, shm) = match Control::visit(dir, &shared::name_of(&id)) {
-            Err(Errno::NOENT) => return Ok(None),
-            opened => opened?,
-        };
-        let first = FileStore::open(fd, writable)?;
-        let name = os::file::name(fd);
-        let image = Image::with(id, name, shm, first, Some(control), Some(dir.clone()), false);
-        Ok(image.is_ready().then_some(image))
+        loop {
+            let (control, shm) = match Control::visit(dir, &shared::name_of(&id)) {
+                Err(Errno::NOENT) => return Ok(None),
+                opened => opened?,
+            };
+            let first = FileStore::open(fd, writable)?;
+            let name = os::file::name(fd);
+            let image = Image::with(id, name, shm, first, Some(control), Some(dir.clone()), false);
+            match image.readiness() {
+                Readiness::Ready => return Ok(Some(image)),
+                Readiness::NotYet => return Ok(None),
+                Readiness::Gone => {}
+            }
+        }
     }
 
     /// Takes over the access of a descriptor, if it may write and the image could not.

@@ -41,7 +41,7 @@ pub(crate) struct PathHandle {
 impl Image {
     /// Notes what other processes changed in a range, so that this one writes it back too.
     pub(crate) fn gather(&self, range: &Range<u64>) {
-        let mut io = self.lock();
+        let Some(mut io) = self.lock_current() else { return };
         if io.control.as_ref().is_none_or(|control| control.is_alone() && !self.is_shared())
             || !io.may_write()
         {
@@ -193,7 +193,7 @@ impl Image {
         if !self.is_ready() {
             return (0, Settled::All);
         }
-        let mut io = self.lock();
+        let Some(mut io) = self.lock_current() else { return (0, Settled::All) };
         let Some(control) = &io.control else { return (0, Settled::All) };
         let neighbours = control.neighbours();
         let conflict = control.record().conflict;
@@ -226,7 +226,7 @@ impl Image {
             return Ok(());
         }
         let mut changed = {
-            let mut io = self.lock();
+            let Some(mut io) = self.lock_current() else { return Ok(()) };
             let Some(control) = &io.control else { return Ok(()) };
             let live = control.neighbours().live;
             if live.iter().any(|slot| slot.exact) {
@@ -238,7 +238,8 @@ impl Image {
         let most = PIECE / os::page_size();
         let mut done = Ok(());
         while let Some(run) = changed.take_run(&(0..usize::MAX), most) {
-            let mut io = self.lock();
+            // Whoever was the last to go wrote everything back, and the file may be newer than the memory since.
+            let Some(mut io) = self.lock_current() else { break };
             self.keep_differing(&mut io, run);
             if !io.marks.is_empty() {
                 done = done.and(self.write_pages(&mut io, 0..usize::MAX, Next::Nothing));

@@ -153,16 +153,37 @@ impl Space {
         kind: Kind,
         call: impl FnOnce() -> (T, Change),
     ) -> Result<T, Errno> {
-        let Some(image) = self.image_of(number) else { return Ok(call().0) };
-        if kind != Kind::Writes {
-            self.write_back(&image, Next::Nothing)?;
+        while let Some(image) = self.image_of(number) {
+            if kind != Kind::Writes {
+                self.write_back(&image, Next::Nothing)?;
+            }
+            // No write-back of any process may put older bytes over what the call writes, nor a map miss it.
+            let mut state = self.enter();
+            let Some(mut locked) = state.lock_current(&image) else { continue };
+            locked.begin_changing(false);
+            let (value, change) = call();
+            self.take_change(&mut state, &image, &mut locked, kind, &change);
+            drop(locked);
+            if change == Change::Unknown {
+                refresh_in(&mut state, &image, 0..u64::MAX)?;
+            }
+            return Ok(value);
         }
-        // No write-back of any process may put older bytes over what the call writes, nor a map miss it.
-        let mut state = self.enter();
-        let mut locked = image.lock();
-        locked.begin_changing(false);
         let (value, change) = call();
-        let taken = take_change(&mut state, &image, &mut locked, kind, &change);
+        self.after_unseen_change(number, &change, &[])?;
+        Ok(value)
+    }
+
+    /// Ends [`Locked::begin_changing`]: takes over what a call did to the file.
+    fn take_change(
+        &self,
+        state: &mut State,
+        image: &Arc<Image>,
+        locked: &mut Locked<'_>,
+        kind: Kind,
+        change: &Change,
+    ) {
+        let taken = take_change(state, image, locked, kind, change);
         locked.end_changing();
         if let Err(errno) = taken {
             locked.has_fallen_behind();
@@ -171,11 +192,34 @@ impl Space {
                 image.name.display()
             ));
         }
-        drop(locked);
-        if change == Change::Unknown {
-            refresh_in(&mut state, &image, 0..u64::MAX)?;
+    }
+
+    /// After a call that changed a file which had no image before. Somebody may have made one meanwhile, and have read
+    /// the file too early. `again`: what was written where `change` says, and nowhere else; it is written once more,
+    /// since a write-back may have put what was read over it.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn after_unseen_change(
+        &self,
+        number: i32,
+        change: &Change,
+        again: &[(usize, usize)],
+    ) -> Result<(), Errno> {
+        while let Some(image) = self.image_of(number) {
+            let mut state = self.enter();
+            let Some(mut locked) = state.lock_current(&image) else { continue };
+            locked.begin_changing(false);
+            if let Change::Wrote(bytes) = change {
+                locked.write_again(bytes.start, again);
+            }
+            self.take_change(&mut state, &image, &mut locked, Kind::Writes, change);
+            drop(locked);
+            drop(state);
+            // Its stamp is older than the change, as if others had made it.
+            return self.follow(&image);
         }
-        Ok(value)
+        Ok(())
     }
 
     /// Follows a file that was changed by other means than the calls of processes that share the image.
@@ -238,6 +282,14 @@ impl Space {
         let mut state = self.enter();
         state.collect(image, &bytes);
         image.punch(bytes)
+    }
+}
+
+impl State {
+    /// Locks an image, if it still is the one of its file here. As long as the space's and this lock are held, it is.
+    fn lock_current<'i>(&self, image: &'i Arc<Image>) -> Option<Locked<'i>> {
+        let here = self.images.get(&image.id).or_else(|| self.visited.get(&image.id));
+        if here.is_some_and(|here| Arc::ptr_eq(here, image)) { image.lock_current() } else { None }
     }
 }
 

@@ -1,7 +1,7 @@
 //! `msync`, and writing everything back.
 
 use super::{Pending, Space, both, joined, registry, span};
-use crate::image::Next;
+use crate::image::{Image, Next, shared};
 use crate::sys::Errno;
 use crate::sys::os::{self, mem, signal::Blocked};
 use std::sync::Arc;
@@ -58,9 +58,27 @@ impl Space {
         self.flush(false);
     }
 
-    /// As [`Space::flush_all`], for what all processes changed that share an image with this one: before `sync`.
+    /// As [`Space::flush_all`], for what all processes changed in all files: before `sync`.
     pub fn flush_everybody(&self) {
         self.flush(true);
+        let Some(dir) = self.dir().filter(|_| registry::may_have_images() && !self.is_foreign()) else {
+            return;
+        };
+        for name in shared::all(&dir).unwrap_or_default() {
+            let own = self.enter().images.keys().any(|id| shared::name_of(id) == name);
+            if own || name.contains('~') {
+                continue;
+            }
+            // What cannot be opened is left to the processes that have it.
+            let found = Image::find_file(&dir, &name).and_then(|file| Image::found(&dir, &name, &file));
+            if let Some(image) = found.ok().filter(Image::is_ready) {
+                image.gather(&(0..u64::MAX));
+                let _blocked = Blocked::new();
+                if let Err(error) = image.write_back(0..u64::MAX, Next::Nothing) {
+                    self.report(&error.to_string());
+                }
+            }
+        }
     }
 
     fn flush(&self, everybody: bool) {

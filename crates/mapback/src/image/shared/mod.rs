@@ -112,11 +112,16 @@ impl Control {
     /// # Errors
     /// `ENOENT` when there is none; those of opening files.
     pub(crate) fn visit(dir: &Dir, name: &str) -> Result<(Control, Shm), Errno> {
-        let file = dir.file(&ctl(name), false)?;
-        let memory = dir.file(&img(name), false)?;
-        let own = Slot::default();
-        let control = Control { file, name: name.into(), slot: None, record: Record::default(), own };
-        Ok((control, Shm::of(memory)))
+        loop {
+            let file = dir.file(&ctl(name), false)?;
+            let memory = dir.file(&img(name), false);
+            // Else the second may be that of another image than the first.
+            if dir.names(&ctl(name), file.as_fd()) {
+                let own = Slot::default();
+                let control = Control { file, name: name.into(), slot: None, record: Record::default(), own };
+                return Ok((control, Shm::of(memory?)));
+            }
+        }
     }
 
     /// Sees that the record is sound and the memory what it speaks of; begins anew where they are not.
@@ -307,6 +312,13 @@ impl Control {
 
     /// Takes the files away if nobody uses or needs them; the caller has `ATTACH`.
     fn clear_away(&self, dir: &Dir) {
+        // A visitor or a keeper may be at work: the image goes when it is done, and the next one asks anew.
+        let _ = ofd::lock(self.file.as_fd(), IO);
+        self.clear_away_locked(dir);
+        ofd::unlock(self.file.as_fd(), IO);
+    }
+
+    fn clear_away_locked(&self, dir: &Dir) {
         let owing = self.slots().iter().flatten().any(|slot| slot.owes);
         if self.is_alone() && self.is_current(dir) && !owing {
             let record = self.read_record();
@@ -327,10 +339,12 @@ impl Control {
         if ofd::lock(self.file.as_fd(), ATTACH).is_err() {
             return;
         }
+        let _ = ofd::lock(self.file.as_fd(), IO);
         if self.is_alone() && self.is_current(dir) {
             dir.remove(&img(&self.name));
             dir.remove(&ctl(&self.name));
         }
+        ofd::unlock(self.file.as_fd(), IO);
         ofd::unlock(self.file.as_fd(), ATTACH);
     }
 
