@@ -5,9 +5,9 @@ use crate::next::next;
 use crate::writes::changed_unseen;
 use crate::{any_images, concerned, existing, forget_fd};
 use core::ffi::CStr;
-use libc::{FILE, c_char, c_int, c_uint, c_void, mode_t, off64_t, size_t, timespec};
+use libc::{FILE, c_char, c_int, c_uint, mode_t, off64_t, timespec};
 use mapback::posix::{Change, Kind};
-use rustix::fd::{AsRawFd, BorrowedFd};
+use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 
 next! {
@@ -17,9 +17,6 @@ next! {
     fn freopen64(path: *const c_char, mode: *const c_char, old: *mut FILE) -> *mut FILE;
     fn futimens(fd: c_int, times: *const timespec) -> c_int;
     fn utimensat(dir: c_int, path: *const c_char, times: *const timespec, flags: c_int) -> c_int;
-    fn fflush(file: *mut FILE) -> c_int;
-    fn fclose(file: *mut FILE) -> c_int;
-    fn fwrite(buf: *const c_void, size: size_t, n: size_t, file: *mut FILE) -> size_t;
     fn ftruncate64(fd: c_int, len: off64_t) -> c_int;
     fn truncate64(path: *const c_char, len: off64_t) -> c_int;
     fn fallocate64(fd: c_int, mode: c_int, off: off64_t, len: off64_t) -> c_int;
@@ -65,7 +62,7 @@ unsafe fn truncating(dir: c_int, path: *const c_char, flags: c_int, open: impl F
     let name = unsafe { CStr::from_ptr(path) };
     let follow = if flags & libc::O_NOFOLLOW != 0 { OFlags::NOFOLLOW } else { OFlags::empty() };
     match rustix::fs::openat(at, name, OFlags::PATH | OFlags::CLOEXEC | follow, Mode::empty()) {
-        Ok(file) => changing_to(file.as_raw_fd(), Kind::Writes, Change::Nothing, open, |fd| fd >= 0),
+        Ok(file) => changing_at(&file, open, |fd| fd >= 0),
         Err(_) => open(),
     }
 }
@@ -194,62 +191,6 @@ unsafe extern "C-unwind" fn freopen(path: *const c_char, mode: *const c_char, ol
     unsafe { freopen64(path, mode, old) }
 }
 
-/// Has libc write a stream's buffer, by calls that nobody sees.
-///
-/// # Safety
-/// `file` must be a stream.
-unsafe fn writing_stream<T>(file: *mut FILE, call: impl FnOnce() -> T) -> T {
-    // SAFETY: the caller's word.
-    let fd = unsafe { libc::fileno(file) };
-    let Some(space) = concerned(fd) else { return call() };
-    let before = space.before_unseen_write(fd);
-    let done = call();
-    if let Err(errno) = before.and_then(|()| space.after_unseen_write(fd)) {
-        crate::settings::report(&format!("cannot take over what a stream wrote: {errno}"));
-    }
-    done
-}
-
-/// # Safety
-/// As libc's.
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn fflush(file: *mut FILE) -> c_int {
-    // SAFETY: the program's own request.
-    let call = || unsafe { real::fflush(file) };
-    if file.is_null() {
-        return call();
-    }
-    // SAFETY: the program's own stream.
-    unsafe { writing_stream(file, call) }
-}
-
-/// # Safety
-/// As libc's.
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn fclose(file: *mut FILE) -> c_int {
-    if !file.is_null() {
-        // SAFETY: the program's own stream.
-        let fd = unsafe { libc::fileno(file) };
-        if concerned(fd).is_some() {
-            // SAFETY: as above.
-            unsafe { fflush(file) };
-        }
-        forget_fd(fd);
-    }
-    // SAFETY: the program's own request.
-    let done = unsafe { real::fclose(file) };
-    mapback::raw::close_parked();
-    done
-}
-
-/// # Safety
-/// As libc's.
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn fwrite(buf: *const c_void, size: size_t, n: size_t, file: *mut FILE) -> size_t {
-    // SAFETY: the program's own request, on its own stream.
-    unsafe { writing_stream(file, || real::fwrite(buf, size, n, file)) }
-}
-
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
@@ -280,7 +221,7 @@ unsafe extern "C-unwind" fn utimensat(
     let name = unsafe { CStr::from_ptr(path) };
     let follow = if flags & libc::AT_SYMLINK_NOFOLLOW != 0 { OFlags::NOFOLLOW } else { OFlags::empty() };
     match rustix::fs::openat(at, name, OFlags::PATH | OFlags::CLOEXEC | follow, Mode::empty()) {
-        Ok(file) => changing(file.as_raw_fd(), Change::Nothing, call),
+        Ok(file) => changing_at(&file, call, |value| value == 0),
         Err(_) => call(),
     }
 }
@@ -288,6 +229,13 @@ unsafe extern "C-unwind" fn utimensat(
 /// Runs a call that changes the file behind `fd`; its value is −1 with `errno`, or good.
 fn changing(fd: c_int, change: Change, call: impl Fn() -> c_int) -> c_int {
     changing_to(fd, Kind::Writes, change, call, |value| value == 0)
+}
+
+/// As [`changing`], for a file that was looked up for this call alone: the number stands for something else next.
+fn changing_at(file: &OwnedFd, call: impl Fn() -> c_int, good: impl Fn(c_int) -> bool) -> c_int {
+    let done = changing_to(file.as_raw_fd(), Kind::Writes, Change::Nothing, call, good);
+    forget_fd(file.as_raw_fd());
+    done
 }
 
 /// As [`changing`], for a call whose good values `good` knows.
@@ -344,7 +292,7 @@ unsafe extern "C-unwind" fn truncate64(path: *const c_char, len: off64_t) -> c_i
     // SAFETY: the program gave the kernel a path.
     let name = unsafe { CStr::from_ptr(path) };
     match rustix::fs::open(name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
-        Ok(file) => changing(file.as_raw_fd(), Change::Nothing, call),
+        Ok(file) => changing_at(&file, call, |value| value == 0),
         Err(_) => call(),
     }
 }

@@ -105,7 +105,10 @@ impl Keeper {
         self.files.retain(|name, _| names.contains(name));
         let mut all = Vec::new();
         for name in &names {
-            let Some(before) = self.look(name) else { continue };
+            let Some(before) = self.look(name) else {
+                Control::clear_lone(&self.dir, name);
+                continue;
+            };
             if chosen(&before.path) {
                 let standing = self.settle_one(name, &before, force);
                 all.push(Found { standing, ..before });

@@ -334,6 +334,18 @@ impl Control {
         }
     }
 
+    /// Takes a control block away whose memory is gone: whoever took that away died over it.
+    pub(crate) fn clear_lone(dir: &Dir, name: &str) {
+        let Ok(file) = dir.file(&ctl(name), false) else { return };
+        if ofd::lock(file.as_fd(), ATTACH).is_ok() {
+            let used = ofd::is_held(file.as_fd(), ALL);
+            if !used && dir.is_free(&img(name)) && dir.names(&ctl(name), file.as_fd()) {
+                dir.remove(&ctl(name));
+            }
+            ofd::unlock(file.as_fd(), ATTACH);
+        }
+    }
+
     /// Takes the files away whatever they hold, if nobody uses them.
     pub(crate) fn discard(self, dir: &Dir) {
         if ofd::lock(self.file.as_fd(), ATTACH).is_err() {
