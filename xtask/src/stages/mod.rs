@@ -4,6 +4,8 @@ mod ac_func_mmap;
 pub(crate) mod conformance;
 mod cpython;
 mod fsx;
+mod memmap2_users;
+mod miri;
 mod unit;
 
 use anyhow::Result;
@@ -55,6 +57,8 @@ pub(crate) const STAGES: &[Stage] = &[
     ),
     stage("ac-func-mmap", "Autoconf's own program, natively and under mapback", &AUTOCONF, ac_func_mmap::run),
     stage("cpython", "CPython's own test_mmap, natively and under mapback", &CPYTHON, cpython::run),
+    stage("miri", "what has no system call, under Miri", &[], miri::run),
+    stage("memmap2-users", "crates that use memmap2, with mapback in its place", &[], memmap2_users::run),
     stage("fsx", "random operations on a file, checked by fsx, under mapback", &FSX, fsx::run),
 ];
 

@@ -5,7 +5,6 @@ mod atomic;
 mod basics;
 mod conflict;
 mod crash;
-mod damage;
 mod faults;
 mod memmap2;
 mod model;
