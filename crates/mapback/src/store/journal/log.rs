@@ -9,7 +9,7 @@ use std::io;
 use std::sync::Arc;
 
 /// The journal grows by this much at the least.
-const STEP: u64 = 1 << 20;
+const STEP: u64 = if cfg!(miri) { 8 << 10 } else { 1 << 20 };
 /// The bytes that a checkpoint moves at a time.
 const PIECE: u64 = 1 << 20;
 

@@ -45,7 +45,7 @@ fn any_damaged_byte_gives_a_state_of_a_commit_or_a_refusal() {
     let (main, left) = journal(2);
     let states: Vec<_> = (0..=2).map(|n| open(&main, journal(n).1).unwrap()).collect();
     let mut refused = 0;
-    for at in (0..left.len().min(40_000)).step_by(if cfg!(miri) { 1999 } else { 7 }) {
+    for at in (0..left.len().min(40_000)).step_by(if cfg!(miri) { 3001 } else { 7 }) {
         let mut bad = left.clone();
         bad[at] ^= 0x10;
         match open(&main, bad) {
