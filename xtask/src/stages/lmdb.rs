@@ -45,7 +45,7 @@ pub(crate) fn run(ctx: &Ctx, report: &mut Report) -> Result<()> {
     suite(ctx, report, default, &usable)?;
     // The trackers make no difference that the other engine would not show.
     suite(ctx, report, newer, &usable[..usable.len().min(1)])?;
-    let transactions = if ctx.quick { 300 } else { 3_000 };
+    let transactions = if ctx.quick { 100 } else { 500 };
     show(ctx, report, &Started::ALL.map(|started| (pair(ctx, transactions), started)))
 }
 

@@ -250,6 +250,19 @@ impl Image {
         done
     }
 
+    /// Leaves only those marks of a range that the file does not have so: for who compares and has no copy to compare with,
+    /// because others write, too.
+    pub(super) fn narrow_down(&self, io: &mut Locked<'_>, pages: &Range<usize>) {
+        let most = (1 << 20) / os::page_size();
+        let mut all = Vec::new();
+        while let Some(run) = io.marks.take_run(pages, most) {
+            all.push(run);
+        }
+        for run in all {
+            self.keep_differing(io, run);
+        }
+    }
+
     /// Of pages that may have changed, marks those that the file does not have so.
     fn keep_differing(&self, io: &mut Locked<'_>, pages: Range<usize>) {
         let page = os::page_size();

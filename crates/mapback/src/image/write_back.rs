@@ -67,6 +67,9 @@ impl Image {
             return Ok(());
         };
         let start = Instant::now();
+        if self.compare && self.is_shared() {
+            self.narrow_down(&mut io, &to_pages(&range));
+        }
         let result = self.write_pages(&mut io, to_pages(&range), next);
         add_time(&self.counters.write_back_ns, start);
         result
