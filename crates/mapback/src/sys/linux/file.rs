@@ -6,7 +6,7 @@ use core::ops::Range;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, SeekFrom, StatxFlags};
 use rustix::io::Errno;
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
@@ -161,30 +161,6 @@ pub(crate) fn data(fd: BorrowedFd<'_>, off: u64, end: u64) -> Option<Range<u64>>
         Err(Errno::NXIO) => None,
         Err(_) => Some(off..end),
     }
-}
-
-/// The whole text of a file that the kernel makes as it is read.
-///
-/// # Errors
-/// Those of `open` and `read`.
-pub(crate) fn slurp(path: &CStr) -> Result<Vec<u8>, Errno> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let fd = Private::stay(with_room(|| rustix::fs::open(path, flags, Mode::empty()))?);
-    let mut text = vec![0u8; 16 * 1024];
-    let mut used = 0;
-    loop {
-        match rustix::io::read(&fd, &mut text[used..]) {
-            Ok(0) => break,
-            Ok(n) => used += n,
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
-        if used == text.len() {
-            text.resize(used * 2, 0);
-        }
-    }
-    text.truncate(used);
-    Ok(text)
 }
 
 /// Does something that makes or fills a file of `len` bytes, which the kernel's own maps do without regard to

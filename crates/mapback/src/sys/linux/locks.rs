@@ -4,7 +4,7 @@
 /// would drop. Where `/proc/locks` cannot be read the answer is yes, the careful one. The device is not looked at:
 /// `/proc/locks` names the superblock's, which on overlayfs and btrfs is not what `fstat` tells.
 pub(crate) fn held(ino: u64) -> bool {
-    let Ok(text) = super::file::slurp(c"/proc/locks") else { return true };
+    let Ok(text) = super::text::slurp(c"/proc/locks") else { return true };
     let pid = super::pid().to_string();
     let wanted = format!(":{ino}");
     String::from_utf8_lossy(&text).lines().any(|line| {

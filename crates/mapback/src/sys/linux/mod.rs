@@ -14,6 +14,7 @@ pub(crate) mod region;
 pub(crate) mod shm;
 pub(crate) mod signal;
 pub(crate) mod sysv;
+pub(crate) mod text;
 pub(crate) mod uffd;
 pub(crate) mod uring;
 

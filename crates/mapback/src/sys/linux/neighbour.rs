@@ -5,8 +5,8 @@
 //! `fault` tracker those are just the pages that were stored to. Nothing is re-armed there, so that the other
 //! process still learns of each change itself.
 
-use super::file::slurp;
 use super::pagemap::Pagemap;
+use super::text::slurp;
 use core::ops::Range;
 use rustix::io::Errno;
 use std::ffi::CString;
