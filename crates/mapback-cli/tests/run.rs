@@ -127,8 +127,13 @@ fn options_become_the_interposers_environment() {
         text(&output.stdout),
         format!("all|/**/*.db\n{}/data/*.idx|/tmp/**|fault|1\n", here.display())
     );
-    let output = run_sh(&[], "env | grep ^MAPBACK_").output().unwrap();
-    assert_eq!(text(&output.stdout), "MAPBACK_MAPS=auto\n");
+    let output = run_sh(&[], "env | grep ^MAPBACK_ | sort").output().unwrap();
+    assert_eq!(text(&output.stdout), "MAPBACK_FLUSH_EVERY=1000ms\nMAPBACK_MAPS=auto\n");
+    for (time, passed_on) in [("0", "0ms"), ("250ms", "250ms"), ("2.5s", "2500ms")] {
+        let output = run_sh(&["--flush-every", time], "echo $MAPBACK_FLUSH_EVERY").output().unwrap();
+        assert_eq!(text(&output.stdout), format!("{passed_on}\n"));
+    }
+    run_sh(&["--flush-every", "often"], "true").assert().code(125);
 }
 
 #[test]
