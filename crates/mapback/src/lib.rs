@@ -6,10 +6,9 @@
 //! This crate is the engine. [`posix`] has the semantics of the `mmap` family over the address space of a process;
 //! the interposer and the `mapback` command are thin faces of it.
 
-#[cfg(target_os = "linux")]
+#[cfg_attr(windows, path = "image/windows/mod.rs")]
 mod image;
 mod page;
-#[cfg(target_os = "linux")]
 pub mod posix;
 #[cfg(target_os = "linux")]
 pub mod probe;

@@ -4,12 +4,18 @@
 //! raw system call, with the arguments as they came. What concerns some is done under one lock, with signals
 //! blocked; content is written back after the lock is released.
 
+#[cfg(unix)]
 mod advise;
+#[cfg_attr(windows, path = "windows/coherence.rs")]
 mod coherence;
+#[cfg(unix)]
 mod fork;
+#[cfg_attr(windows, path = "windows/map.rs")]
 mod map;
+#[cfg_attr(windows, path = "windows/policy.rs")]
 mod policy;
 mod protect;
+#[cfg(unix)]
 mod remap;
 mod state;
 mod sync;
@@ -17,8 +23,12 @@ mod table;
 mod trackers;
 mod unmap;
 
+#[cfg(unix)]
 pub use coherence::Change;
-pub use policy::{Config, Mode};
+#[cfg(unix)]
+pub use policy::Mode;
+pub use policy::Config;
+#[cfg(unix)]
 pub use remap::Remap;
 
 use crate::image::{Image, Next};
@@ -43,8 +53,8 @@ pub struct Request {
     pub prot: i32,
     /// `MAP_*`.
     pub flags: i32,
-    /// The descriptor.
-    pub fd: i32,
+    /// The descriptor; on Windows the HANDLE.
+    pub fd: os::fd::Raw,
     /// The file offset in bytes.
     pub off: i64,
 }
@@ -64,7 +74,7 @@ pub struct Space {
 
 /// The lock of a space, with signals blocked for as long as it is held.
 struct Entered<'s> {
-    state: rustix_futex_sync::MutexGuard<'s, State>,
+    state: crate::sync::MutexGuard<'s, State>,
     space: &'s Space,
     _blocked: Blocked,
 }

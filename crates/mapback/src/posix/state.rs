@@ -153,6 +153,9 @@ impl State {
     /// be touched; what is cut off stays tracked, and is there to be stored to when the file grows again.
     pub(super) fn resize(&mut self, image: &Arc<Image>, len: u64) -> Result<(), Errno> {
         let page = os::page_size();
+        if !mem::SYSTEM_KNOWS_ENDS && len < image.len() {
+            self.disarm_from(image, page::ceil64(len, page));
+        }
         if len > image.len() {
             for (range, mut map) in self.maps.of(image) {
                 if map.tracker.is_none() || page::ceil64(len, page) <= map.armed {
@@ -170,6 +173,20 @@ impl State {
             }
         }
         image.resize(len)
+    }
+
+    /// Ends the tracking of what is cut off: a store there must not be let through.
+    fn disarm_from(&mut self, image: &Arc<Image>, end: u64) {
+        for (range, mut map) in self.maps.of(image) {
+            let Some(kind) = map.tracker.filter(|_| map.armed > end) else { continue };
+            let cut = map.showing(&range, &(end..map.armed), os::page_size());
+            if !cut.is_empty() {
+                // What was stored there is no part of the file any more.
+                let _ = self.trackers.retire(kind, &cut, map.prot & !mem::PROT_WRITE, &mut |_| ());
+            }
+            map.armed = end;
+            self.maps.insert(range, map);
+        }
     }
 
     /// Lets go of an image that nobody maps or uses any more, once all is written back.
@@ -214,7 +231,8 @@ impl State {
 /// Up to which file offset maps of a file of some length are tracked.
 fn armed_for(len: u64) -> u64 {
     const AHEAD: u64 = 4 << 20;
-    page::ceil64(len, os::page_size()).saturating_add(AHEAD)
+    let ahead = if mem::SYSTEM_KNOWS_ENDS { AHEAD } else { 0 };
+    page::ceil64(len, os::page_size()).saturating_add(ahead)
 }
 
 /// Marks a run of addresses in the image of each part that it lies in; the parts are in order.

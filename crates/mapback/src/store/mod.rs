@@ -1,8 +1,7 @@
 //! Stores: where a file's bytes live. A store never sees an address space, only buffers.
 
-#[cfg(target_os = "linux")]
+#[cfg_attr(windows, path = "handle.rs")]
 mod file;
-#[cfg(target_os = "linux")]
 pub(crate) use file::FileStore;
 
 use crate::sys::Errno;

@@ -58,14 +58,38 @@ fn provide(pages: Range<usize>) -> Result<(), Errno> {
     Ok(())
 }
 
+/// The same, as the handler may use it.
+#[derive(Clone, Copy, Debug)]
+struct InHandler;
+
+impl Memory for InHandler {
+    fn state(&self, page: usize) -> Option<&PageState> {
+        state(page)
+    }
+
+    fn protect(&self, pages: Range<usize>, prot: i32) -> Result<(), Errno> {
+        let shift = page_shift();
+        // SAFETY: as for `AddressSpace`.
+        unsafe { mem::protect_in_handler(pages.start << shift..pages.end << shift, prot) }
+    }
+
+    fn relax(&self) {
+        os::relax();
+    }
+}
+
+fn state(page: usize) -> Option<&'static PageState> {
+    let leaf = slot(page)?.load(Ordering::Acquire);
+    if leaf.is_null() {
+        return None;
+    }
+    // SAFETY: a leaf has LEAF states, zeroed when mapped (an untracked page's state), never unmapped.
+    Some(unsafe { &*leaf.add(page & (LEAF - 1)) })
+}
+
 impl Memory for AddressSpace {
     fn state(&self, page: usize) -> Option<&PageState> {
-        let leaf = slot(page)?.load(Ordering::Acquire);
-        if leaf.is_null() {
-            return None;
-        }
-        // SAFETY: a leaf has LEAF states, zeroed when mapped (an untracked page's state), never unmapped.
-        Some(unsafe { &*leaf.add(page & (LEAF - 1)) })
+        state(page)
     }
 
     fn protect(&self, pages: Range<usize>, prot: i32) -> Result<(), Errno> {
@@ -75,7 +99,7 @@ impl Memory for AddressSpace {
     }
 
     fn relax(&self) {
-        rustix::thread::sched_yield();
+        os::relax();
     }
 }
 
@@ -90,7 +114,7 @@ fn addresses<'s>(sink: Sink<'s>) -> impl FnMut(Range<usize>) + 's {
 
 /// Called by the handler.
 fn resolve(addr: usize) -> bool {
-    protocol::write_fault(&AddressSpace, addr >> page_shift()) == Verdict::Retry
+    protocol::write_fault(&InHandler, addr >> page_shift()) == Verdict::Retry
 }
 
 /// See the module's text.
@@ -125,10 +149,12 @@ impl Tracker for Fault {
     }
 
     fn forked(&mut self) {
+        #[cfg(unix)]
         chain::forked();
     }
 }
 
+#[cfg(unix)]
 /// In a forked child: forgets locks and holds of threads that did not come along.
 pub(crate) fn forked(range: &Range<usize>) {
     protocol::reset(&AddressSpace, pages(range));

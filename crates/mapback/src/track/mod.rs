@@ -4,12 +4,13 @@
 //! in [`make`]. Each call is made under the owner's lock, so that a tracker needs none.
 
 mod everything;
-#[cfg(target_os = "linux")]
 pub(crate) mod fault;
 mod pristine;
 mod protocol;
 #[cfg(target_os = "linux")]
 mod wp_async;
+#[cfg(windows)]
+mod write_watch;
 
 pub(crate) use pristine::Pristine;
 
@@ -23,6 +24,8 @@ use core::str::FromStr;
 pub enum TrackerKind {
     /// The kernel notes the page and re-arms it when asked (Linux 6.7 and later, no privilege, no signal).
     WpAsync,
+    /// The system notes the page (Windows, memory of one process).
+    WriteWatch,
     /// Pages start read-only; the handler of the fault notes the page and makes it writable.
     Fault,
     /// A pristine copy is kept; what differs from it is written, byte by byte.
@@ -32,14 +35,19 @@ pub enum TrackerKind {
 }
 
 impl TrackerKind {
-    /// Every kind, the most economical first.
-    pub const ALL: [TrackerKind; 4] =
-        [TrackerKind::WpAsync, TrackerKind::Fault, TrackerKind::Compare, TrackerKind::Whole];
+    /// Every kind that this system may have, the most economical first.
+    pub const ALL: [TrackerKind; 4] = [
+        if cfg!(windows) { TrackerKind::WriteWatch } else { TrackerKind::WpAsync },
+        TrackerKind::Fault,
+        TrackerKind::Compare,
+        TrackerKind::Whole,
+    ];
 
     /// The name, as `MAPBACK_TRACKER` and the command line have it.
     pub fn name(self) -> &'static str {
         match self {
             TrackerKind::WpAsync => "wp-async",
+            TrackerKind::WriteWatch => "write-watch",
             TrackerKind::Fault => "fault",
             TrackerKind::Compare => "compare",
             TrackerKind::Whole => "whole",
@@ -55,7 +63,7 @@ impl fmt::Display for TrackerKind {
 
 /// A name that is no tracker's.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("no tracker is called {0:?}: take one of wp-async, fault, compare, whole")]
+#[error("no tracker is called {0:?}: take one of {best}, fault, compare, whole", best = TrackerKind::ALL[0])]
 pub struct UnknownTracker(pub String);
 
 impl FromStr for TrackerKind {
@@ -96,10 +104,16 @@ pub(crate) trait Tracker: Send {
 ///
 /// # Errors
 /// Why this system cannot have it.
-#[cfg(target_os = "linux")]
 pub(crate) fn make(kind: TrackerKind) -> Result<Box<dyn Tracker>, Errno> {
     Ok(match kind {
+        #[cfg(target_os = "linux")]
         TrackerKind::WpAsync => Box::new(wp_async::WpAsync::new()?),
+        #[cfg(not(target_os = "linux"))]
+        TrackerKind::WpAsync => return Err(Errno::NOSYS),
+        #[cfg(windows)]
+        TrackerKind::WriteWatch => Box::new(write_watch::WriteWatch),
+        #[cfg(not(windows))]
+        TrackerKind::WriteWatch => return Err(Errno::NOSYS),
         TrackerKind::Fault => Box::new(fault::Fault::new()?),
         TrackerKind::Compare | TrackerKind::Whole => Box::new(everything::Everything),
     })

@@ -38,6 +38,9 @@ pub(crate) const USER_SPACE: usize = (1 << 47) - 4096;
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) const USER_SPACE: usize = 1 << 48;
 
+/// The kernel makes what lies past the end of a file inaccessible, in every map.
+pub(crate) const SYSTEM_KNOWS_ENDS: bool = true;
+
 /// Flags of `mremap`.
 pub(crate) const MREMAP_MAYMOVE: i32 = 1;
 /// The new address is given.
@@ -122,6 +125,15 @@ pub(crate) unsafe fn munmap(addr: usize, len: usize) -> Result<(), Errno> {
 pub(crate) unsafe fn mprotect(addr: usize, len: usize, prot: i32) -> Result<(), Errno> {
     // SAFETY: passed on.
     unsafe { call(Sysno::mprotect, [addr, len, prot as usize, 0, 0, 0]) }.map(drop)
+}
+
+/// `mprotect` in the handler of a fault.
+///
+/// # Safety
+/// As [`mprotect`].
+pub(crate) unsafe fn protect_in_handler(range: Range<usize>, prot: i32) -> Result<(), Errno> {
+    // SAFETY: passed on.
+    unsafe { protect(range, prot) }
 }
 
 /// `mprotect` of a range.

@@ -1,0 +1,352 @@
+//! The memory behind an image: a section backed by the page file, which other processes of this user find by the
+//! file's identity; or memory of this process alone, whose stores the system notes.
+
+use super::errno::Errno;
+use super::file::FileId;
+use super::region::{self, Kind, Region};
+use super::security::{Attributes, User};
+use super::space::{Request, SPACE};
+use super::{GRANULE, PAGE, mem, watch};
+use crate::page;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::os::windows::io::{AsHandle, AsRawHandle, FromRawHandle, OwnedHandle};
+use std::sync::Arc;
+use windows_sys::Win32::Foundation::{ERROR_ALREADY_EXISTS, GetLastError, INVALID_HANDLE_VALUE};
+use windows_sys::Win32::System::Memory::{
+    CreateFileMappingW, PAGE_EXECUTE_READWRITE, PAGE_READWRITE, SEC_RESERVE, VirtualFree,
+};
+use windows_sys::Win32::System::Threading::{CreateMutexW, INFINITE, ReleaseMutex, WaitForSingleObject};
+
+/// Room that an image has at the least, so that its file may grow while it is mapped. It costs address space.
+const LEAST: u64 = 16 << 20;
+/// The section's first granule is the [`Header`]; content begins behind it.
+const CONTENT: usize = GRANULE;
+const MAGIC: u64 = u64::from_le_bytes(*b"mapback1");
+
+/// What the processes that share an image tell each other. All zero when the section is made.
+#[repr(C)]
+pub(crate) struct Header {
+    magic: AtomicU64,
+    /// Bytes of content that there is room for.
+    capacity: AtomicU64,
+    /// The exact end of the file.
+    len: AtomicU64,
+    /// Not 0: the content was loaded.
+    ready: AtomicU32,
+    reserved: AtomicU32,
+    /// The processes that may store into the image.
+    pub(crate) users: [AtomicU64; 64],
+}
+
+/// The memory of one image.
+#[derive(Debug)]
+pub(crate) struct Object {
+    kind: ObjectKind,
+    /// Where our own view begins, with the header if there is one.
+    base: usize,
+    capacity: u64,
+    /// The length that our maps show.
+    len: AtomicU64,
+}
+
+#[derive(Debug)]
+enum ObjectKind {
+    /// The section, whether it may hold code, and the mutex that loaders take.
+    Section { section: OwnedHandle, exec: bool, mutex: OwnedHandle },
+    Alone,
+}
+
+/// Held while an image is loaded; other processes that want it wait.
+pub(crate) struct Loading<'o>(Option<&'o OwnedHandle>);
+
+impl Drop for Loading<'_> {
+    fn drop(&mut self) {
+        if let Some(mutex) = self.0 {
+            // SAFETY: this thread took it.
+            unsafe { ReleaseMutex(mutex.as_raw_handle()) };
+        }
+    }
+}
+
+/// Waits for a mutex; one that its owner's death left behind counts as taken.
+fn take(mutex: &OwnedHandle) -> Loading<'_> {
+    // SAFETY: takes a handle.
+    unsafe { WaitForSingleObject(mutex.as_raw_handle(), INFINITE) };
+    Loading(Some(mutex))
+}
+
+fn wide(name: &str) -> Vec<u16> {
+    name.encode_utf16().chain([0]).collect()
+}
+
+/// An owned handle of what a call returned, and whether it was there before.
+///
+/// # Safety
+/// `handle` must be the fresh result of the call that was just made, owned by nobody.
+unsafe fn made(handle: *mut core::ffi::c_void) -> Result<(OwnedHandle, bool), Errno> {
+    // SAFETY: reads a number.
+    let existed = unsafe { GetLastError() } == ERROR_ALREADY_EXISTS;
+    if handle.is_null() {
+        return Err(Errno::last());
+    }
+    // SAFETY: the caller's word.
+    Ok((unsafe { OwnedHandle::from_raw_handle(handle) }, existed))
+}
+
+impl Object {
+    /// The memory of a file's image, which other processes may have made already. `need`: content that there must
+    /// be room for.
+    ///
+    /// # Errors
+    /// `ENOMEM`; `EACCES` where another user has laid out an object of that name.
+    pub(crate) fn shared(id: FileId, need: u64) -> Result<Object, Errno> {
+        let user = User::current()?;
+        let attributes = Attributes::only(&user)?;
+        let name = name_of(id);
+        let lock = wide(&format!("{name}-lock"));
+        // SAFETY: the name ends in zero; the attributes live through the call.
+        let (mutex, existed) = unsafe { made(CreateMutexW(attributes.as_ptr(), 0, lock.as_ptr())) }?;
+        if existed && !user.owns(&mutex) {
+            return Err(Errno::ACCESS);
+        }
+        let (section, exec, header_view) = {
+            let _alone = take(&mutex);
+            let capacity = page::ceil64(need.max(LEAST), GRANULE);
+            let (section, existed, exec) = create(&attributes, &wide(&name), capacity)?;
+            if existed && !user.owns(&section) {
+                return Err(Errno::ACCESS);
+            }
+            let view = Region::view(section.as_handle(), 0, 0, CONTENT, false)?;
+            // SAFETY: pages of our own view.
+            unsafe { region::commit(&(view.range.start..view.range.start + PAGE), 3) }?;
+            // SAFETY: committed above, and mapped until the view is released below.
+            let header = unsafe { &*(view.range.start as *const Header) };
+            if header.magic.load(Ordering::Acquire) == 0 {
+                header.capacity.store(capacity, Ordering::Relaxed);
+                header.magic.store(MAGIC, Ordering::Release);
+            }
+            (section, exec, view)
+        };
+        // SAFETY: as above.
+        let header = unsafe { &*(header_view.range.start as *const Header) };
+        let (magic, capacity) = (header.magic.load(Ordering::Acquire), header.capacity.load(Ordering::Relaxed));
+        // SAFETY: the reference to the header is not used any more.
+        unsafe { header_view.release() };
+        if magic != MAGIC {
+            return Err(Errno::ACCESS);
+        }
+        let whole = CONTENT + usize::try_from(capacity).map_err(|_| Errno::NOMEM)?;
+        let view = Region::view(section.as_handle(), 0, 0, whole, false)?;
+        let kind = ObjectKind::Section { section, exec, mutex };
+        Ok(Object { kind, base: view.range.start, capacity, len: AtomicU64::new(0) })
+    }
+
+    /// Memory that only this process sees, and of which the system notes each store.
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub(crate) fn alone(need: u64) -> Result<Object, Errno> {
+        let capacity = page::ceil64(need.max(LEAST), GRANULE);
+        let base = watch::reserve(usize::try_from(capacity).map_err(|_| Errno::NOMEM)?)?;
+        let lent = Region { range: base..base + capacity as usize, kind: Kind::Lent };
+        SPACE.lock().add_region(lent);
+        Ok(Object { kind: ObjectKind::Alone, base, capacity, len: AtomicU64::new(0) })
+    }
+
+    /// Whether no other process sees it.
+    pub(crate) fn is_alone(&self) -> bool {
+        matches!(self.kind, ObjectKind::Alone)
+    }
+
+    /// Where the content begins, as the library sees it.
+    pub(crate) fn content(&self) -> usize {
+        if self.is_alone() { self.base } else { self.base + CONTENT }
+    }
+
+    /// Bytes that there is room for.
+    pub(crate) fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    /// The length that our maps show.
+    pub(super) fn len(&self) -> u64 {
+        self.len.load(Ordering::Acquire)
+    }
+
+    /// What the processes tell each other; `None` where there is but this one.
+    pub(crate) fn header(&self) -> Option<&Header> {
+        // SAFETY: committed by `shared`, and mapped as long as `self` lives.
+        (!self.is_alone()).then(|| unsafe { &*(self.base as *const Header) })
+    }
+
+    /// A view for the program; `off` is a multiple of the granule.
+    pub(super) fn view(&self, addr: usize, off: u64, len: usize) -> Result<Region, Errno> {
+        let ObjectKind::Section { section, exec, .. } = &self.kind else { return Err(Errno::NOTSUP) };
+        if off + len as u64 > self.capacity {
+            return Err(Errno::NOMEM);
+        }
+        Region::view(section.as_handle(), addr, CONTENT as u64 + off, len, *exec)
+    }
+}
+
+/// Makes or opens a section. One that may hold code where the system lets us.
+fn create(attributes: &Attributes, name: &[u16], capacity: u64) -> Result<(OwnedHandle, bool, bool), Errno> {
+    let size = capacity + CONTENT as u64;
+    let ask = |protection| {
+        let (high, low) = ((size >> 32) as u32, size as u32);
+        // SAFETY: the name ends in zero; the attributes live through the call.
+        unsafe {
+            made(CreateFileMappingW(
+                INVALID_HANDLE_VALUE,
+                attributes.as_ptr(),
+                protection | SEC_RESERVE,
+                high,
+                low,
+                name.as_ptr(),
+            ))
+        }
+    };
+    match ask(PAGE_EXECUTE_READWRITE) {
+        Ok((section, existed)) => Ok((section, existed, true)),
+        Err(_) => ask(PAGE_READWRITE).map(|(section, existed)| (section, existed, false)),
+    }
+}
+
+impl Drop for Object {
+    fn drop(&mut self) {
+        let range = self.base..self.base;
+        match self.kind {
+            // SAFETY: our own view, of which nobody keeps addresses beyond `self`.
+            ObjectKind::Section { .. } => unsafe { Region { range, kind: Kind::View }.release() },
+            ObjectKind::Alone => {
+                SPACE.lock().forget_lent(self.base);
+                // SAFETY: ours; a map of it would hold a reference to `self`.
+                unsafe { VirtualFree(self.base as *mut _, 0, windows_sys::Win32::System::Memory::MEM_RELEASE) };
+            }
+        }
+    }
+}
+
+/// The memory behind an image, which can be mapped any number of times (once, if it is this process's alone).
+#[derive(Debug)]
+pub(crate) struct Section {
+    object: Arc<Object>,
+}
+
+impl Section {
+    /// Takes over an object.
+    pub(crate) fn new(object: Object) -> Section {
+        Section { object: Arc::new(object) }
+    }
+
+    /// Whether no other process sees it.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.object.is_alone()
+    }
+
+    /// Waits until no other process loads the content, and keeps others from it.
+    pub(crate) fn loading(&self) -> Loading<'_> {
+        match &self.object.kind {
+            ObjectKind::Section { mutex, .. } => take(mutex),
+            ObjectKind::Alone => Loading(None),
+        }
+    }
+
+    /// Whether another process has loaded the content.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.object.header().is_some_and(|h| h.ready.load(Ordering::Acquire) != 0)
+    }
+
+    /// Says that the content is loaded.
+    pub(crate) fn set_ready(&self) {
+        if let Some(header) = self.object.header() {
+            header.ready.store(1, Ordering::Release);
+        }
+    }
+
+    /// What the processes tell each other.
+    pub(crate) fn header(&self) -> Option<&Header> {
+        self.object.header()
+    }
+
+    /// The length of the content, as the process that looked at the file last found it.
+    pub(crate) fn len(&self) -> u64 {
+        self.object.header().map_or(self.object.len(), |h| h.len.load(Ordering::Acquire))
+    }
+
+    /// Sets the length, here and for those who come, and brings this process's maps to it. What is cut off is zero
+    /// should it come back, and inaccessible until then.
+    ///
+    /// # Errors
+    /// `ENOMEM`; `EFBIG` where there is no room.
+    pub(crate) fn resize(&self, len: u64) -> Result<(), Errno> {
+        let object = &self.object;
+        let old = object.len();
+        if len > object.capacity {
+            return Err(Errno::FBIG);
+        }
+        let pages = |len: u64| object.content() + page::ceil64(len, PAGE) as usize;
+        if len > old || self.len() != len {
+            // SAFETY: pages of our own view.
+            unsafe { region::commit(&(object.content()..pages(len)), mem::PROT_READ | mem::PROT_WRITE) }?;
+        }
+        if len < old {
+            // SAFETY: inside our view, committed when the content was that long; other threads' stores beside this
+            // are stores past the end of the file.
+            unsafe { core::ptr::write_bytes(self.at(len), 0, pages(old) - object.content() - len as usize) };
+        }
+        object.len.store(len, Ordering::Release);
+        if let Some(header) = object.header() {
+            header.len.store(len, Ordering::Release);
+        }
+        SPACE.lock().resized(object)
+    }
+
+    /// Where byte `off` of the content is, as the library sees it.
+    pub(crate) fn at(&self, off: u64) -> *mut u8 {
+        debug_assert!(off <= self.object.capacity);
+        (self.object.content() + off as usize) as *mut u8
+    }
+
+    /// Maps the content for the program.
+    ///
+    /// # Safety
+    /// As `mmap`: with `MAP_FIXED` it replaces what is mapped there.
+    ///
+    /// # Errors
+    /// Those of `mmap`; `ENOTSUP` for an address that no view can have.
+    pub(crate) unsafe fn map(&self, request: &Request, off: u64) -> Result<usize, Errno> {
+        // SAFETY: passed on.
+        unsafe { SPACE.lock().map_shared(request, &self.object, off) }
+    }
+}
+
+/// Private memory for the program; see [`super::space`].
+///
+/// # Safety
+/// As `mmap`: with `MAP_FIXED` it replaces what is mapped there.
+///
+/// # Errors
+/// Those of `mmap`, and of `fill`.
+pub(crate) unsafe fn map_private(
+    request: &Request,
+    filled: usize,
+    fill: impl FnOnce(*mut u8) -> Result<(), Errno>,
+) -> Result<usize, Errno> {
+    // SAFETY: passed on.
+    unsafe { SPACE.lock().map_private(request, filled, fill) }
+}
+
+/// Whether some process has the image of a file.
+pub(crate) fn exists(id: FileId) -> bool {
+    use windows_sys::Win32::System::Memory::{FILE_MAP_READ, OpenFileMappingW};
+    let name = wide(&name_of(id));
+    // SAFETY: the name ends in zero.
+    let handle = unsafe { OpenFileMappingW(FILE_MAP_READ, 0, name.as_ptr()) };
+    // SAFETY: just opened, owned by nobody else.
+    unsafe { made(handle) }.is_ok()
+}
+
+fn name_of(id: FileId) -> String {
+    format!(r"Local\mapback-1-{:016x}-{:032x}", id.dev, id.ino)
+}
