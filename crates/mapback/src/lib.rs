@@ -19,6 +19,8 @@ mod store;
 mod sync;
 mod sys;
 mod track;
+#[cfg(windows)]
+pub mod windows;
 
 pub use stats::FileStats;
 pub use sys::Errno;

@@ -50,6 +50,11 @@ errnos! {
 }
 
 impl Errno {
+    /// The error of a number.
+    pub fn from_raw_os_error(number: i32) -> Errno {
+        Errno(number)
+    }
+
     /// The number.
     pub fn raw_os_error(self) -> i32 {
         self.0

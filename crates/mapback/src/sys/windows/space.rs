@@ -13,11 +13,11 @@ use crate::sys::Errno;
 use core::ops::Range;
 use rangemap::RangeMap;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use windows_sys::Win32::System::Memory::{MEM_COMMIT, MEM_FREE};
 
 /// The address space of this process, as far as we made it. The last lock in the order of locks.
-pub(super) static SPACE: Mutex<AddressSpace> = Mutex::new(AddressSpace::new());
+pub(super) static SPACE: LazyLock<Mutex<AddressSpace>> = LazyLock::new(Mutex::default);
 
 /// What stands behind a page.
 #[derive(Clone, Debug)]
@@ -53,17 +53,13 @@ impl PartialEq for What {
 impl Eq for What {}
 
 /// See the module's text.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct AddressSpace {
     regions: BTreeMap<usize, Region>,
     pages: RangeMap<usize, Pages>,
 }
 
 impl AddressSpace {
-    const fn new() -> AddressSpace {
-        AddressSpace { regions: BTreeMap::new(), pages: RangeMap::new() }
-    }
-
     fn parts(&self, range: &Range<usize>) -> Vec<(Range<usize>, Pages)> {
         let inside = self.pages.overlapping(range);
         inside.map(|(r, p)| (common(r, range), p.clone())).filter(|(r, _)| !r.is_empty()).collect()

@@ -5,12 +5,16 @@ use crate::sys::Errno;
 use core::ops::Range;
 use windows_sys::Win32::System::Memory as w;
 
+/// Flags that the bindings lack.
+const MEM_WRITE_WATCH: u32 = 0x20_0000;
+const WRITE_WATCH_FLAG_RESET: u32 = 1;
+
 /// Reserves memory of which each store is noted, those by the kernel too.
 ///
 /// # Errors
 /// `ENOMEM`.
 pub(super) fn reserve(len: usize) -> Result<usize, Errno> {
-    let kind = w::MEM_RESERVE | w::MEM_WRITE_WATCH;
+    let kind = w::MEM_RESERVE | MEM_WRITE_WATCH;
     // SAFETY: the system chooses an address that is free.
     let at = unsafe { w::VirtualAlloc(core::ptr::null(), len, kind, w::PAGE_NOACCESS) };
     if at.is_null() { Err(Errno::NOMEM) } else { Ok(at as usize) }
@@ -31,7 +35,7 @@ pub(crate) fn collect(range: &Range<usize>, sink: &mut dyn FnMut(Range<usize>)) 
         // SAFETY: `found` has room for `count` addresses.
         let failed = unsafe {
             w::GetWriteWatch(
-                w::WRITE_WATCH_FLAG_RESET,
+                WRITE_WATCH_FLAG_RESET,
                 at as *const _,
                 end - at,
                 found.as_mut_ptr(),

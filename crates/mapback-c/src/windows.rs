@@ -1,0 +1,116 @@
+//! Windows: the POSIX names as symbols, and the end of the process or of the DLL.
+
+use crate::errors;
+use crate::mman;
+use crate::space::existing;
+use core::ffi::{c_int, c_void};
+use core::sync::atomic::{AtomicBool, Ordering};
+
+unsafe extern "C" {
+    fn _get_osfhandle(fd: c_int) -> isize;
+    fn _errno() -> *mut c_int;
+}
+
+/// Tells the C run-time library that this library was linked with of an error.
+fn tell_errno() {
+    // SAFETY: the errno of this thread.
+    unsafe { *_errno() = errors::last() };
+}
+
+fn told(status: c_int) -> c_int {
+    if status != 0 {
+        tell_errno();
+    }
+    status
+}
+
+/// `mmap` with a descriptor of this library's own C run-time library. Programs that include `<sys/mman.h>` use the
+/// descriptors of theirs.
+///
+/// # Safety
+/// As `mmap`.
+#[unsafe(export_name = "mmap")]
+pub unsafe extern "C" fn mmap(
+    addr: *mut c_void,
+    len: usize,
+    prot: c_int,
+    flags: c_int,
+    fd: c_int,
+    off: i64,
+) -> *mut c_void {
+    // SAFETY: a number; what is no descriptor gives INVALID_HANDLE_VALUE (or −2 for one without a file).
+    let handle = if fd < 0 { -1 } else { unsafe { _get_osfhandle(fd) } };
+    // SAFETY: passed on.
+    let mapped = unsafe { mman::mapback_mmap(addr, len, prot, flags, handle.max(-1) as *mut c_void, off) };
+    if mapped as usize == usize::MAX {
+        tell_errno();
+    }
+    mapped
+}
+
+/// `munmap`
+///
+/// # Safety
+/// As `munmap`.
+#[unsafe(export_name = "munmap")]
+pub unsafe extern "C" fn munmap(addr: *mut c_void, len: usize) -> c_int {
+    // SAFETY: passed on.
+    told(unsafe { mman::mapback_munmap(addr, len) })
+}
+
+/// `msync`
+#[unsafe(export_name = "msync")]
+pub extern "C" fn msync(addr: *mut c_void, len: usize, flags: c_int) -> c_int {
+    told(mman::mapback_msync(addr, len, flags))
+}
+
+/// `mprotect`
+///
+/// # Safety
+/// As `mprotect`.
+#[unsafe(export_name = "mprotect")]
+pub unsafe extern "C" fn mprotect(addr: *mut c_void, len: usize, prot: c_int) -> c_int {
+    // SAFETY: passed on.
+    told(unsafe { mman::mapback_mprotect(addr, len, prot) })
+}
+
+/// `getpagesize`
+#[unsafe(export_name = "getpagesize")]
+pub extern "C" fn getpagesize() -> c_int {
+    4096
+}
+
+/// True once: the program registers [`mman::mapback_flush`] to run at its exit, as long as other threads live.
+#[unsafe(no_mangle)]
+pub extern "C" fn mapback_first_use() -> c_int {
+    static USED: AtomicBool = AtomicBool::new(false);
+    c_int::from(!USED.swap(true, Ordering::AcqRel))
+}
+
+/// What the loader calls when a thread or the process begins or ends.
+type TlsCallback = unsafe extern "system" fn(*mut c_void, u32, *mut c_void);
+
+#[used]
+#[unsafe(link_section = ".CRT$XLC")]
+static CALLBACK: TlsCallback = on_event;
+
+/// Keeps the linker from leaving [`CALLBACK`] out.
+pub(crate) fn begin() {
+    // SAFETY: a static of this very file.
+    unsafe { (&raw const CALLBACK).read_volatile() };
+}
+
+unsafe extern "system" fn on_event(_module: *mut c_void, reason: u32, _reserved: *mut c_void) {
+    const DLL_PROCESS_DETACH: u32 = 0;
+    #[link(name = "ntdll", kind = "raw-dylib")]
+    unsafe extern "system" {
+        fn RtlDllShutdownInProgress() -> u8;
+    }
+    if reason != DLL_PROCESS_DETACH {
+        return;
+    }
+    let Some(space) = existing() else { return };
+    // SAFETY: asks.
+    let process_ends = unsafe { RtlDllShutdownInProgress() } != 0;
+    mapback::windows::last_call(process_ends, || space.flush_all());
+}
