@@ -49,6 +49,8 @@ extern "C" {
 
 /* mmap of the file behind a HANDLE. The handle may be closed at once. Sets mapback_errno() only. */
 void *mapback_mmap_handle(void *addr, size_t len, int prot, int flags, void *handle, int64_t off);
+int mapback_mlock(const void *addr, size_t len);
+int mapback_munlock(const void *addr, size_t len);
 /* True at the first call in this process. */
 int mapback_first_use(void);
 #else

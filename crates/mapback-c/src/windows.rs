@@ -74,6 +74,30 @@ pub unsafe extern "C" fn mprotect(addr: *mut c_void, len: usize, prot: c_int) ->
     told(unsafe { mman::mapback_mprotect(addr, len, prot) })
 }
 
+/// `mlock`
+#[unsafe(export_name = "mlock")]
+pub extern "C" fn mlock(addr: *const c_void, len: usize) -> c_int {
+    told(mapback_mlock(addr, len))
+}
+
+/// `munlock`
+#[unsafe(export_name = "munlock")]
+pub extern "C" fn munlock(addr: *const c_void, len: usize) -> c_int {
+    told(mapback_munlock(addr, len))
+}
+
+/// `mlock`
+#[unsafe(no_mangle)]
+pub extern "C" fn mapback_mlock(addr: *const c_void, len: usize) -> c_int {
+    errors::status(mapback::windows::lock(addr as usize, len, true))
+}
+
+/// `munlock`
+#[unsafe(no_mangle)]
+pub extern "C" fn mapback_munlock(addr: *const c_void, len: usize) -> c_int {
+    errors::status(mapback::windows::lock(addr as usize, len, false))
+}
+
 /// `getpagesize`
 #[unsafe(export_name = "getpagesize")]
 pub extern "C" fn getpagesize() -> c_int {

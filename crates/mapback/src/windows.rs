@@ -13,3 +13,11 @@ pub fn last_call(process_ends: bool, flush: impl FnOnce()) {
         chain::remove();
     }
 }
+
+/// `mlock`, or `munlock`: keeps pages in memory, as far as the process's working set allows.
+///
+/// # Errors
+/// `ENOMEM` for a hole, or where the working set is too small; `EINVAL`.
+pub fn lock(addr: usize, len: usize, locked: bool) -> Result<(), crate::Errno> {
+    crate::sys::os::mem::lock(addr, len, locked)
+}

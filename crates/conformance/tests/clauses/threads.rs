@@ -6,6 +6,7 @@ use std::thread;
 use libc::{MAP_SHARED, PROT_READ};
 use mapback_conformance::calls::{mmap, msync, munmap};
 use mapback_conformance::map::{RW, get, set};
+#[cfg(unix)]
 use mapback_conformance::process::fork;
 use mapback_conformance::{Map, TestFile, own_process, page};
 
@@ -129,6 +130,7 @@ fn p20_threads_map_and_unmap_one_file() {
     }
 }
 
+#[cfg(unix)] // fork
 #[test]
 fn p30_forks_beside_stores() {
     own_process!();

@@ -44,6 +44,16 @@ static __inline int mprotect(void *addr, size_t len, int prot)
     return mapback_told(mapback_mprotect(addr, len, prot));
 }
 
+static __inline int mlock(const void *addr, size_t len)
+{
+    return mapback_told(mapback_mlock(addr, len));
+}
+
+static __inline int munlock(const void *addr, size_t len)
+{
+    return mapback_told(mapback_munlock(addr, len));
+}
+
 /* 4096: file offsets and MAP_FIXED addresses of private maps are multiples of it. */
 int getpagesize(void);
 

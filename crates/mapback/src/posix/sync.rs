@@ -28,6 +28,11 @@ impl Space {
         };
         let mut done = Ok(());
         let next = if flags & mem::MS_SYNC != 0 { Next::Sync } else { Next::Nothing };
+        // Elsewhere the program's own calls say that a file's length changed.
+        #[cfg(windows)]
+        for (image, _) in &parts {
+            done = both(done, self.follow(image));
+        }
         for (image, bytes) in &parts {
             let _blocked = Blocked::new();
             done = both(done, image.write_back(bytes.clone(), next).map_err(|e| e.errno));

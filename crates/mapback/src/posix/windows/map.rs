@@ -62,7 +62,8 @@ impl Space {
         let done = (|| {
             let store = FileStore::open(handle, false)?;
             let len = image.as_ref().map_or_else(|| store.len(), |image| Ok(image.len()))?;
-            let filled = len.saturating_sub(start).min(req.len as u64) as usize;
+            let most = crate::page::ceil64(req.len as u64, os::PAGE);
+            let filled = len.saturating_sub(start).min(most) as usize;
             let fill = |to: *mut u8| match &image {
                 Some(image) => {
                     // SAFETY: inside the image, whose length cannot shrink under the space's lock, which is held;

@@ -53,12 +53,16 @@ pub(super) fn is_shared(req: &Request) -> Result<bool, Errno> {
     }
     let len = crate::page::ceil(req.len, page).ok_or(Errno::NOMEM)?;
     if !anonymous {
-        if req.off < 0 || !(req.off as u64).is_multiple_of(page as u64) {
+        if req.off % page as i64 != 0 {
             return Err(Errno::INVAL);
         }
-        (req.off as u64).checked_add(len as u64).filter(|end| *end <= i64::MAX as u64).ok_or(Errno::OVERFLOW)?;
+        let off = u64::try_from(req.off).map_err(|_| Errno::OVERFLOW)?;
+        if len > mem::USER_SPACE {
+            return Err(Errno::NOMEM);
+        }
+        off.checked_add(len as u64).filter(|end| *end <= i64::MAX as u64).ok_or(Errno::OVERFLOW)?;
     }
-    if len > 1 << 47 { Err(Errno::NOMEM) } else { Ok(shared) }
+    if len > mem::USER_SPACE { Err(Errno::NOMEM) } else { Ok(shared) }
 }
 
 /// What a handle allows a map to do.

@@ -38,6 +38,9 @@ pub(crate) const MS_SYNC: i32 = 4;
 /// The ends of maps are this library's own affair: see `past` in this folder.
 pub(crate) const SYSTEM_KNOWS_ENDS: bool = false;
 
+/// The bytes of address space that a process has at the most.
+pub(crate) const USER_SPACE: usize = 1 << 47;
+
 /// Private zeroed memory of this library's own.
 ///
 /// # Errors
@@ -130,6 +133,20 @@ pub(crate) fn msync(addr: usize, len: usize, flags: i32) -> Result<(), Errno> {
     Ok(())
 }
 
+/// `mlock`, or `munlock`; an address inside a page counts as the page's.
+///
+/// # Errors
+/// `ENOMEM`, `EINVAL`.
+pub(crate) fn lock(addr: usize, len: usize, locked: bool) -> Result<(), Errno> {
+    let start = crate::page::floor(addr, super::PAGE);
+    let len = len.checked_add(addr - start).ok_or(Errno::INVAL)?;
+    if len == 0 {
+        return Ok(());
+    }
+    let range = checked(start, len)?;
+    SPACE.lock().set_locked(&range, locked)
+}
+
 /// Whether every page of a range is mapped.
 pub(crate) fn is_mapped(range: &Range<usize>) -> bool {
     SPACE.lock().is_mapped(range)
@@ -138,7 +155,8 @@ pub(crate) fn is_mapped(range: &Range<usize>) -> bool {
 /// The whole pages of a call's arguments.
 fn checked(addr: usize, len: usize) -> Result<Range<usize>, Errno> {
     let end = crate::page::ceil(len, super::PAGE).and_then(|len| addr.checked_add(len)).ok_or(Errno::INVAL)?;
-    if len == 0 || !addr.is_multiple_of(super::PAGE) { Err(Errno::INVAL) } else { Ok(addr..end) }
+    let sound = len != 0 && addr.is_multiple_of(super::PAGE) && end <= USER_SPACE;
+    if sound { Ok(addr..end) } else { Err(Errno::INVAL) }
 }
 
 /// Zeroed memory of the library's own.

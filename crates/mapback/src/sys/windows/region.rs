@@ -123,6 +123,18 @@ fn refused() -> Errno {
     }
 }
 
+/// Whether reserved pages of a view are accessible, which they are under Wine 8.
+pub(super) fn reserved_is_accessible() -> bool {
+    use std::sync::OnceLock;
+    use windows_sys::Win32::System::LibraryLoader::{GetModuleHandleW, GetProcAddress};
+    static WINE: OnceLock<bool> = OnceLock::new();
+    *WINE.get_or_init(|| {
+        let ntdll: Vec<u16> = "ntdll.dll\0".encode_utf16().collect();
+        // SAFETY: both names end in zero; ntdll is always loaded.
+        unsafe { GetProcAddress(GetModuleHandleW(ntdll.as_ptr()), c"wine_get_version".as_ptr().cast()) }.is_some()
+    })
+}
+
 /// Takes the memory of private pages of one region away.
 ///
 /// # Safety
@@ -153,6 +165,17 @@ pub(super) unsafe fn protect(pages: &Range<usize>, prot: i32) -> Result<(), Errn
         return Err(refused());
     }
     Ok(())
+}
+
+/// Keeps pages of one region in memory, or no more.
+///
+/// # Errors
+/// `ENOMEM`: the working set is too small.
+pub(super) fn lock(pages: &Range<usize>, locked: bool) -> Result<(), Errno> {
+    let (at, len) = (pages.start as *mut _, pages.len());
+    // SAFETY: changes no content and no protection.
+    let done = unsafe { if locked { w::VirtualLock(at, len) } else { w::VirtualUnlock(at, len) } };
+    if done == 0 { Err(Errno::NOMEM) } else { Ok(()) }
 }
 
 /// What the system says about the pages from an address on: their state, and where the stretch ends.

@@ -14,7 +14,7 @@ use core::ops::Range;
 use rangemap::RangeMap;
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
-use windows_sys::Win32::System::Memory::{MEM_COMMIT, MEM_FREE};
+use windows_sys::Win32::System::Memory::{MEM_COMMIT, MEM_FREE, MEM_RESERVE};
 
 /// The address space of this process, as far as we made it. The last lock in the order of locks.
 pub(super) static SPACE: LazyLock<Mutex<AddressSpace>> = LazyLock::new(Mutex::default);
@@ -75,6 +75,22 @@ impl AddressSpace {
         self.pages.overlapping(range).any(|(_, pages)| pages.locked)
     }
 
+    /// Locks pages in memory, or no more.
+    pub(super) fn set_locked(&mut self, range: &Range<usize>, locked: bool) -> Result<(), Errno> {
+        if !self.is_mapped(range) {
+            return Err(Errno::NOMEM);
+        }
+        for (part, mut pages) in self.parts(range) {
+            if pages.locked == locked || pages.what == What::Beyond {
+                continue;
+            }
+            self.cut(&part).iter().try_for_each(|piece| region::lock(piece, locked))?;
+            pages.locked = locked;
+            self.pages.insert(part, pages);
+        }
+        Ok(())
+    }
+
     /// Whether no page of the range is in a region of ours.
     fn is_foreign(&self, range: &Range<usize>) -> bool {
         self.regions_in(range).next().is_none()
@@ -133,7 +149,7 @@ impl AddressSpace {
                     let _ = unsafe { region::protect(&piece, mem::PROT_READ) };
                 }
                 // SAFETY: as above.
-                What::Shared { .. } => unsafe { deny(&piece) },
+                What::Shared { .. } => unsafe { deny(&piece, true) },
             }
         }
     }
@@ -181,7 +197,7 @@ impl AddressSpace {
             What::Beyond => Ok(()),
             What::Private if prot & 7 == 0 => {
                 // SAFETY: the caller's word. What has no memory yet needs none.
-                self.cut(part).iter().for_each(|piece| unsafe { deny(piece) });
+                self.cut(part).iter().for_each(|piece| unsafe { deny(piece, false) });
                 Ok(())
             }
             // SAFETY: as above.
@@ -192,7 +208,7 @@ impl AddressSpace {
                 self.cut(&inside).iter().try_for_each(|piece| unsafe { region::commit(piece, prot) })?;
                 let outside = inside.end..part.end;
                 // SAFETY: as above.
-                self.cut(&outside).iter().for_each(|piece| unsafe { deny(piece) });
+                self.cut(&outside).iter().for_each(|piece| unsafe { deny(piece, !object.is_alone()) });
                 past::set(inside, false)?;
                 past::set(outside, true)
             }
@@ -465,11 +481,11 @@ fn inside(part: &Range<usize>, delta: u64, len: u64) -> Range<usize> {
     part.start..part.start + there as usize
 }
 
-/// Makes what has memory in pages of one region inaccessible.
+/// Makes pages of one region inaccessible; those that have no memory are so already, except in a `view` under Wine.
 ///
 /// # Safety
 /// The pages must be the caller's to protect.
-unsafe fn deny(piece: &Range<usize>) {
+unsafe fn deny(piece: &Range<usize>, view: bool) {
     let mut at = piece.start;
     while at < piece.end {
         let Some((state, end)) = region::query(at) else { return };
@@ -477,6 +493,9 @@ unsafe fn deny(piece: &Range<usize>) {
         if state == MEM_COMMIT {
             // SAFETY: the caller's word.
             let _ = unsafe { region::protect(&stretch, 0) };
+        } else if state == MEM_RESERVE && view && region::reserved_is_accessible() {
+            // SAFETY: as above.
+            let _ = unsafe { region::commit(&stretch, 0) };
         }
         at = stretch.end;
     }
