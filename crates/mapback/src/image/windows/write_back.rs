@@ -70,8 +70,10 @@ impl Image {
         if io.pristine.is_some() {
             self.write_differences(io, &mut runs);
         } else {
-            // SAFETY: the runs are inside the library's view, which covers the image's length.
-            runs.iter_mut().for_each(|run| unsafe { run.write_rest(io.store()) });
+            for run in &mut runs {
+                // SAFETY: the runs are inside the library's view, which covers the image's length.
+                self.section.reading(run.from, run.len, || unsafe { run.write_rest(io.store()) });
+            }
             add(&self.counters.runs, runs.len() as u64);
             add(&self.counters.bytes_written, runs.iter().map(|run| run.done as u64).sum());
         }

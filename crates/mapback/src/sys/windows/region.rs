@@ -187,6 +187,27 @@ pub(super) fn query(addr: usize) -> Option<(u32, usize)> {
     (got != 0).then(|| (info.State, info.BaseAddress as usize + info.RegionSize))
 }
 
+/// The stretches of a range that have memory and let nobody in.
+pub(super) fn inaccessible(range: &Range<usize>) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut at = range.start;
+    while at < range.end {
+        // SAFETY: plain data.
+        let mut info: MEMORY_BASIC_INFORMATION = unsafe { core::mem::zeroed() };
+        let size = size_of::<MEMORY_BASIC_INFORMATION>();
+        // SAFETY: as in `query`.
+        if unsafe { w::VirtualQuery(at as *const _, &raw mut info, size) } == 0 {
+            break;
+        }
+        let end = (info.BaseAddress as usize + info.RegionSize).min(range.end);
+        if info.State == MEM_COMMIT && info.Protect & w::PAGE_NOACCESS != 0 {
+            found.push(at..end);
+        }
+        at = end;
+    }
+    found
+}
+
 /// Whether every page of a range is in one state (`MEM_FREE`, `MEM_COMMIT`).
 pub(super) fn all_in_state(range: &Range<usize>, state: u32) -> bool {
     let mut at = range.start;

@@ -302,6 +302,17 @@ impl Section {
         SPACE.lock().resized(object)
     }
 
+    /// Does something that reads `len` bytes of content from `from` on.
+    pub(crate) fn reading<T>(&self, from: *const u8, len: usize, act: impl FnOnce() -> T) -> T {
+        if !self.is_alone() {
+            // The library's own view is always accessible.
+            return act();
+        }
+        let start = page::floor(from as usize, PAGE);
+        let end = page::ceil(from as usize + len, PAGE).unwrap_or(start);
+        SPACE.lock().while_readable(&(start..end), act)
+    }
+
     /// Where byte `off` of the content is, as the library sees it.
     pub(crate) fn at(&self, off: u64) -> *mut u8 {
         debug_assert!(off <= self.object.capacity);

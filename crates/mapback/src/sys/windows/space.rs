@@ -104,6 +104,18 @@ impl AddressSpace {
         from.map(|(_, r)| r).filter(move |r| r.range.start < range.end && r.range.end > range.start)
     }
 
+    /// Does something that reads memory of one region which the program may have made inaccessible. Nobody changes a
+    /// protection meanwhile.
+    pub(super) fn while_readable<T>(&mut self, range: &Range<usize>, act: impl FnOnce() -> T) -> T {
+        let closed = region::inaccessible(range);
+        // SAFETY: memory of an image, and what is changed is changed back.
+        closed.iter().for_each(|part| drop(unsafe { region::protect(part, mem::PROT_READ) }));
+        let done = act();
+        // SAFETY: as above.
+        closed.iter().for_each(|part| drop(unsafe { region::protect(part, 0) }));
+        done
+    }
+
     /// A range cut where one region ends and the next begins: calls to the system must not span two.
     fn cut(&self, range: &Range<usize>) -> Vec<Range<usize>> {
         self.regions_in(range).map(|region| common(&region.range, range)).collect()
@@ -143,13 +155,8 @@ impl AddressSpace {
                 // SAFETY: the caller's word.
                 What::Private => unsafe { region::decommit(&piece) },
                 What::Beyond => {}
-                What::Shared { object, .. } if object.is_alone() => {
-                    // The library itself reads the changes there; the memory goes with the image.
-                    // SAFETY: pages of ours.
-                    let _ = unsafe { region::protect(&piece, mem::PROT_READ) };
-                }
                 // SAFETY: as above.
-                What::Shared { .. } => unsafe { deny(&piece, true) },
+                What::Shared { object, .. } => unsafe { deny(&piece, !object.is_alone()) },
             }
         }
     }

@@ -20,6 +20,16 @@ pub(super) fn reserve(len: usize) -> Result<usize, Errno> {
     if at.is_null() { Err(Errno::NOMEM) } else { Ok(at as usize) }
 }
 
+/// Begins to note anew.
+///
+/// # Errors
+/// `EINVAL` where the range is none that is watched.
+pub(crate) fn reset(range: &Range<usize>) -> Result<(), Errno> {
+    // SAFETY: takes numbers.
+    let failed = unsafe { w::ResetWriteWatch(range.start as *const _, range.len()) };
+    if failed != 0 { Err(Errno::INVAL) } else { Ok(()) }
+}
+
 /// Reports the pages of a range that were stored to, and begins to note anew, in one step.
 ///
 /// # Errors
