@@ -2,16 +2,17 @@
 
 use crate::sys::os::{chain, sync};
 
-/// Runs `flush` for the last time before this code goes. `process_ends`: every other thread has been ended, and may
-/// have held any lock.
-pub fn last_call(process_ends: bool, flush: impl FnOnce()) {
-    if process_ends {
+/// Runs `flush` at the end of the process. `alone`: every other thread has been ended, and may have held any lock.
+pub fn last_call(alone: bool, flush: impl FnOnce()) {
+    if alone {
         sync::only_thread_left();
     }
     flush();
-    if !process_ends {
-        chain::remove();
-    }
+}
+
+/// Takes back what must not outlive this library's code.
+pub fn unload() {
+    chain::remove();
 }
 
 /// `mlock`, or `munlock`: keeps pages in memory, as far as the process's working set allows.

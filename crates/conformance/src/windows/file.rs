@@ -176,7 +176,9 @@ pub fn try_open(path: &Path, flags: i32) -> Result<OwnedFd, Errno> {
         .append(flags & libc::O_APPEND != 0)
         .truncate(flags & libc::O_TRUNC != 0)
         .open(path)
-        .map_err(|error| Errno(if error.kind() == std::io::ErrorKind::NotFound { libc::ENOENT } else { libc::EACCES }))?;
+        .map_err(|error| {
+            Errno(if error.kind() == std::io::ErrorKind::NotFound { libc::ENOENT } else { libc::EACCES })
+        })?;
     let fd = libc::open_handle(file.into_raw_handle() as isize);
     if fd < 0 { Err(Errno::last()) } else { Ok(OwnedFd(fd)) }
 }

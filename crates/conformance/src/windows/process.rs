@@ -117,3 +117,76 @@ fn start_watchdog() {
         std::process::abort();
     });
 }
+
+const ROLE: &str = "MAPBACK_CLAUSE_ROLE";
+
+/// The part that this process plays in its test, if it was started by [`Other::start`].
+pub fn role() -> Option<String> {
+    std::env::var(ROLE).ok()
+}
+
+/// Another process of the same test, which goes on step by step.
+pub struct Other {
+    child: std::process::Child,
+    lines: std::io::BufReader<std::process::ChildStdout>,
+}
+
+impl Other {
+    /// Starts it; `role` says which part of the test it runs.
+    pub fn start(test: &'static str, role: &str) -> Other {
+        let mut child = Command::new(std::env::current_exe().expect("the test binary's path"))
+            .args(["--exact", test, "--nocapture", "--test-threads=1"])
+            .env(ROLE, role)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("starting the test binary once more");
+        let lines = std::io::BufReader::new(child.stdout.take().expect("piped"));
+        Other { child, lines }
+    }
+
+    /// Waits until the other has come to [`arrive`] with this word.
+    #[track_caller]
+    pub fn wait_for(&mut self, word: &str) {
+        use std::io::BufRead;
+        let wanted = format!("at {word}");
+        let mut line = String::new();
+        loop {
+            line.clear();
+            let read = self.lines.read_line(&mut line).expect("the other's output");
+            assert_ne!(read, 0, "the other process ended before it came to {word}");
+            // The test runner may have begun the line.
+            if line.trim_end().ends_with(&wanted) {
+                return;
+            }
+        }
+    }
+
+    /// Lets the other go on.
+    pub fn go_on(&mut self) {
+        use std::io::Write;
+        self.child.stdin.as_mut().expect("piped").write_all(b"!\n").expect("the other waits");
+    }
+
+    /// Kills it where it is.
+    pub fn kill(mut self) {
+        self.child.kill().expect("TerminateProcess");
+        self.child.wait().expect("its end");
+    }
+
+    /// Waits for its end, which must be a good one.
+    #[track_caller]
+    pub fn assert_good(mut self) {
+        use std::io::Read;
+        let mut rest = String::new();
+        self.lines.read_to_string(&mut rest).expect("the other's output");
+        let status = self.child.wait().expect("its end");
+        assert!(status.success(), "the other process ended with {status}: {rest}");
+    }
+}
+
+/// Tells whoever started this process where it is, and waits until it may go on.
+pub fn arrive(word: &str) {
+    println!("\nat {word}");
+    std::io::stdin().read_line(&mut String::new()).expect("the word to go on");
+}

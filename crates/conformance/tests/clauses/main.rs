@@ -20,10 +20,14 @@ mod coherence;
 mod denied;
 #[cfg(unix)]
 mod descriptors;
+#[cfg(windows)]
+mod endings;
 #[cfg(unix)]
 mod flags;
 #[cfg(unix)]
 mod forking;
+#[cfg(windows)]
+mod granules;
 #[cfg(unix)]
 mod kernel_access;
 #[cfg(unix)]
@@ -37,6 +41,8 @@ mod locks;
 mod placement;
 #[cfg(unix)]
 mod process_end;
+#[cfg(windows)]
+mod processes;
 mod protection;
 #[cfg(unix)]
 mod relatives;
@@ -49,6 +55,8 @@ mod sharing;
 mod signal_masks;
 #[cfg(unix)]
 mod signals;
+#[cfg(windows)]
+mod size;
 #[cfg(unix)]
 mod size_limit;
 mod sync;

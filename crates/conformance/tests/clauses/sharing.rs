@@ -1,8 +1,8 @@
 //! P13, P14, P23: who sees what is stored, and for how long.
 
-use mapback_conformance::fd::AsRawFd;
 use libc::{MAP_PRIVATE, MAP_SHARED, MS_SYNC, PROT_READ};
 use mapback_conformance::calls::{mmap, msync, munmap};
+use mapback_conformance::fd::AsRawFd;
 use mapback_conformance::file::{open, pattern};
 use mapback_conformance::map::{RW, get};
 use mapback_conformance::process::maps_are_alone;

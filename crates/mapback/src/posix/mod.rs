@@ -25,9 +25,9 @@ mod unmap;
 
 #[cfg(unix)]
 pub use coherence::Change;
+pub use policy::Config;
 #[cfg(unix)]
 pub use policy::Mode;
-pub use policy::Config;
 #[cfg(unix)]
 pub use remap::Remap;
 

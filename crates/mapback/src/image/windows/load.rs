@@ -28,7 +28,7 @@ impl Image {
         if self.section.is_ready() {
             self.set_len(&mut io, 0, self.section.len())?;
         } else {
-            let len = io.store().len()?;
+            let len = io.store().len()?.min(self.section.capacity());
             self.set_len(&mut io, 0, len)?;
             let read = self.fill(&mut io, 0..len)?;
             if read < len {
@@ -56,7 +56,9 @@ impl Image {
         pristine.resize(len)?;
         // SAFETY: inside the library's view, which covers the image's length; a plain copy of memory that others may
         // store into.
-        unsafe { core::ptr::copy_nonoverlapping(self.section.at(0), pristine.bytes_mut(0, len).as_mut_ptr(), len) };
+        unsafe {
+            core::ptr::copy_nonoverlapping(self.section.at(0), pristine.bytes_mut(0, len).as_mut_ptr(), len)
+        };
         io.pristine = Some(pristine);
         Ok(())
     }
@@ -103,7 +105,10 @@ impl Image {
         }
         // SAFETY: in the last page of the content, which is committed; other threads may store into the same bytes
         // through their maps, as they may beside any truncation.
-        unsafe { core::ptr::write_bytes(self.section.at(tail.start), 0, (tail.end - tail.start) as usize) };
+        let zero = || unsafe {
+            core::ptr::write_bytes(self.section.at(tail.start), 0, (tail.end - tail.start) as usize)
+        };
+        self.section.writing(tail.clone(), zero);
     }
 
     /// Reads a range of the store into the memory. Returns how far the store reached.
@@ -112,7 +117,8 @@ impl Image {
         let Io { first, writer, pristine, .. } = io;
         let store = writer.as_ref().unwrap_or(first);
         // SAFETY: the library's view covers the content.
-        let read = unsafe { read_range(store, self.section.at(range.start), range.clone()) }?;
+        let read = || unsafe { read_range(store, self.section.at(range.start), range.clone()) };
+        let read = self.section.writing(range.clone(), read)?;
         if let Some(pristine) = pristine {
             let to = pristine.bytes_mut(range.start as usize, read as usize);
             // SAFETY: as above; `compare` has to know what stands in the store, so it is read once more.
@@ -142,7 +148,9 @@ impl Image {
             let read = unsafe { read_range(io.store(), fresh.as_mut_ptr(), part.clone()) }? as usize;
             let mut before = vec![0u8; read];
             // SAFETY: inside the library's view; bytes that change meanwhile are sorted out by `replace`.
-            unsafe { core::ptr::copy_nonoverlapping(self.section.at(at), before.as_mut_ptr(), read) };
+            let copy =
+                || unsafe { core::ptr::copy_nonoverlapping(self.section.at(at), before.as_mut_ptr(), read) };
+            self.section.reading(self.section.at(at), read, copy);
             if io.pristine.is_none() {
                 let mut own = Vec::new();
                 changed(&mut |run| own.push(run));
@@ -151,7 +159,7 @@ impl Image {
                     add(&self.counters.pages_changed, new as u64);
                 }
             }
-            self.replace(&mut io, part.start, &before, &fresh[..read]);
+            self.section.writing(part.clone(), || self.replace(&mut io, part.start, &before, &fresh[..read]));
             at = part.end;
         }
         Ok(())

@@ -5,6 +5,7 @@
 //! lies past it is zero, and inaccessible from the next page on. The library looks at it through a view of its own,
 //! which no tracker watches.
 
+mod heirs;
 mod load;
 #[path = "../marks.rs"]
 mod marks;
@@ -99,10 +100,12 @@ impl Image {
             writer: None,
             pristine: None,
         };
+        let section = Section::new(object);
+        section.enter();
         Ok(Image {
             id,
             name: os::file::name(fd),
-            section: Section::new(object),
+            section,
             counters: Counters::default(),
             mapped: AtomicUsize::new(0),
             pins: AtomicUsize::new(0),
@@ -126,9 +129,9 @@ impl Image {
         self.len.load(Ordering::Acquire)
     }
 
-    /// The length of the file in its store, now.
+    /// The length of the file in its store, now, as far as there is room for it.
     pub(crate) fn store_len(&self) -> Result<u64, Errno> {
-        self.io.lock().store().len()
+        Ok(self.io.lock().store().len()?.min(self.section.capacity()))
     }
 
     /// The length of the memory, which another process may have changed.
@@ -167,6 +170,12 @@ impl Image {
             }
         }
         done
+    }
+}
+
+impl Drop for Image {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 

@@ -28,10 +28,17 @@ pub(crate) struct WriteBackError {
 impl fmt::Display for WriteBackError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (start, end) = (self.bytes.start, self.bytes.end);
-        write!(f, "cannot write bytes {start:#x}..{end:#x} of {} back: {}. ", self.file.display(), self.errno)?;
+        write!(
+            f,
+            "cannot write bytes {start:#x}..{end:#x} of {} back: {}. ",
+            self.file.display(),
+            self.errno
+        )?;
         f.write_str(match self.errno {
             Errno::NOSPC => "Free some space; the changes are kept while the program runs.",
-            Errno::ACCESS => "Has another program locked the file? The changes are kept while the program runs.",
+            Errno::ACCESS => {
+                "Has another program locked the file? The changes are kept while the program runs."
+            }
             _ => "The changes are kept while the program runs, and tried again.",
         })
     }
@@ -54,11 +61,17 @@ impl Image {
     /// The first run that failed.
     pub(crate) fn write_back(&self, range: Range<u64>, _next: Next) -> Result<(), WriteBackError> {
         let mut io = self.io.lock();
+        let dead = self.inherit(&mut io);
         if io.marks.is_empty() {
+            dead.into_iter().for_each(|dead| self.section.forget(dead));
             return Ok(());
         }
         let start = Instant::now();
-        let result = self.write_pages(&mut io, to_pages(&range));
+        let all = 0..usize::MAX;
+        let result = self.write_pages(&mut io, if dead.is_empty() { to_pages(&range) } else { all });
+        if result.is_ok() {
+            dead.into_iter().for_each(|dead| self.section.forget(dead));
+        }
         add_time(&self.counters.write_back_ns, start);
         result
     }

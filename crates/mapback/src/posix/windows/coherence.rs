@@ -11,6 +11,14 @@ use core::ops::Range;
 use std::sync::Arc;
 
 impl Space {
+    /// Writes everything back for the last time: this process's maps are at their end.
+    pub fn finish_all(&self) {
+        self.flush_all();
+        for image in self.enter().images.values() {
+            image.leave();
+        }
+    }
+
     /// Follows a file that became longer or shorter.
     pub(super) fn follow(&self, image: &Arc<Image>) -> Result<(), Errno> {
         let mut state = self.enter();

@@ -25,7 +25,7 @@ impl Space {
         let shared = is_shared(&req)?;
         if req.flags & mem::MAP_ANONYMOUS != 0 {
             // SAFETY: the caller's own request.
-            return unsafe { self.private(req, req.len, |_| Ok(())) };
+            return unsafe { self.private(req, req.len, None::<fn(*mut u8) -> Result<(), Errno>>) };
         }
         let handle = fd::borrow(req.fd)?;
         let file = candidate(&req, handle, shared)?;
@@ -43,7 +43,7 @@ impl Space {
         &self,
         req: Request,
         filled: usize,
-        fill: impl FnOnce(*mut u8) -> Result<(), Errno>,
+        fill: Option<impl FnOnce(*mut u8) -> Result<(), Errno>>,
     ) -> Result<usize, Errno> {
         self.replacing(replaced(&req).unwrap_or(0..0), |state| {
             // SAFETY: the caller's own request; what it replaces was collected.
@@ -76,7 +76,7 @@ impl Space {
             };
             // What the map shows of the last page of the image past the end of the file is zero in any case.
             // SAFETY: the caller's own request.
-            unsafe { self.private(req, filled, fill) }
+            unsafe { self.private(req, filled, Some(fill)) }
         })();
         if let Some(image) = image {
             self.unpin(image);
@@ -146,7 +146,11 @@ impl Space {
         let state = self.enter();
         let Some(image) = state.images.get(&id).cloned() else {
             drop(state);
-            return if section::exists(id) { self.make_image(id, handle, false, 0).map(Some) } else { Ok(None) };
+            return if section::exists(id) {
+                self.make_image(id, handle, false, 0).map(Some)
+            } else {
+                Ok(None)
+            };
         };
         image.pins.fetch_add(1, Ordering::Relaxed);
         drop(state);
@@ -186,7 +190,12 @@ impl Space {
     }
 
     /// Loads an image that is pinned, and follows its file.
-    fn prepare(&self, image: Arc<Image>, handle: fd::Borrowed<'_>, writable: bool) -> Result<Arc<Image>, Errno> {
+    fn prepare(
+        &self,
+        image: Arc<Image>,
+        handle: fd::Borrowed<'_>,
+        writable: bool,
+    ) -> Result<Arc<Image>, Errno> {
         let ready = image.adopt(handle, writable).and_then(|()| image.load());
         match ready.and_then(|()| self.follow(&image)) {
             Ok(()) => Ok(image),

@@ -88,7 +88,9 @@ impl Errno {
             w::ERROR_INVALID_PARAMETER | w::ERROR_INVALID_ADDRESS | w::ERROR_NEGATIVE_SEEK => Errno::INVAL,
             w::ERROR_NOACCESS => Errno::FAULT,
             w::ERROR_FILE_TOO_LARGE => Errno::FBIG,
-            w::ERROR_NOT_SUPPORTED | w::ERROR_INVALID_FUNCTION | w::ERROR_CALL_NOT_IMPLEMENTED => Errno::NOTSUP,
+            w::ERROR_NOT_SUPPORTED | w::ERROR_INVALID_FUNCTION | w::ERROR_CALL_NOT_IMPLEMENTED => {
+                Errno::NOTSUP
+            }
             w::ERROR_BUSY => Errno::BUSY,
             w::ERROR_ALREADY_EXISTS | w::ERROR_FILE_EXISTS => Errno::EXIST,
             _ => Errno::IO,

@@ -155,7 +155,8 @@ pub(crate) fn reopen(fd: Borrowed<'_>, writable: bool) -> Result<OwnedHandle, Er
     name.push(0);
     let none = core::ptr::null_mut();
     // SAFETY: a name that ends in zero.
-    let new = unsafe { w::CreateFileW(name.as_ptr(), access, SHARE_ALL, none, w::OPEN_EXISTING, 0, none.cast()) };
+    let new =
+        unsafe { w::CreateFileW(name.as_ptr(), access, SHARE_ALL, none, w::OPEN_EXISTING, 0, none.cast()) };
     if new == INVALID_HANDLE_VALUE {
         return Err(refused);
     }

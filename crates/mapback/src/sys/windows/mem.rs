@@ -78,7 +78,8 @@ pub(crate) unsafe fn mprotect(addr: usize, len: usize, prot: i32) -> Result<(), 
     if len == 0 && addr.is_multiple_of(super::PAGE) {
         return Ok(());
     }
-    let range = checked(addr, len).map_err(|e| if addr.is_multiple_of(super::PAGE) { Errno::NOMEM } else { e })?;
+    let range =
+        checked(addr, len).map_err(|e| if addr.is_multiple_of(super::PAGE) { Errno::NOMEM } else { e })?;
     // SAFETY: passed on.
     unsafe { SPACE.lock().mprotect(range, prot) }
 }
@@ -154,7 +155,8 @@ pub(crate) fn is_mapped(range: &Range<usize>) -> bool {
 
 /// The whole pages of a call's arguments.
 fn checked(addr: usize, len: usize) -> Result<Range<usize>, Errno> {
-    let end = crate::page::ceil(len, super::PAGE).and_then(|len| addr.checked_add(len)).ok_or(Errno::INVAL)?;
+    let end =
+        crate::page::ceil(len, super::PAGE).and_then(|len| addr.checked_add(len)).ok_or(Errno::INVAL)?;
     let sound = len != 0 && addr.is_multiple_of(super::PAGE) && end <= USER_SPACE;
     if sound { Ok(addr..end) } else { Err(Errno::INVAL) }
 }

@@ -12,6 +12,7 @@ pub(crate) mod security;
 pub(crate) mod signal;
 pub(crate) mod space;
 pub(crate) mod sync;
+mod users;
 pub(crate) mod watch;
 
 use windows_sys::Win32::System::Threading::{GetCurrentProcessId, SwitchToThread};

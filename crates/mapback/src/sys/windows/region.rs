@@ -54,10 +54,9 @@ impl Region {
         let access = w::FILE_MAP_READ | w::FILE_MAP_WRITE | if exec { w::FILE_MAP_EXECUTE } else { 0 };
         let (high, low) = ((off >> 32) as u32, off as u32);
         // SAFETY: maps where it is free; replaces nothing.
-        let at = unsafe {
-            w::MapViewOfFileEx(section.as_raw_handle(), access, high, low, len, addr as *const _)
-        }
-        .Value as usize;
+        let at =
+            unsafe { w::MapViewOfFileEx(section.as_raw_handle(), access, high, low, len, addr as *const _) }
+                .Value as usize;
         if at == 0 {
             return Err(Errno::NOMEM);
         }
@@ -131,7 +130,8 @@ pub(super) fn reserved_is_accessible() -> bool {
     *WINE.get_or_init(|| {
         let ntdll: Vec<u16> = "ntdll.dll\0".encode_utf16().collect();
         // SAFETY: both names end in zero; ntdll is always loaded.
-        unsafe { GetProcAddress(GetModuleHandleW(ntdll.as_ptr()), c"wine_get_version".as_ptr().cast()) }.is_some()
+        unsafe { GetProcAddress(GetModuleHandleW(ntdll.as_ptr()), c"wine_get_version".as_ptr().cast()) }
+            .is_some()
     })
 }
 
@@ -183,7 +183,8 @@ pub(super) fn query(addr: usize) -> Option<(u32, usize)> {
     // SAFETY: plain data.
     let mut info: MEMORY_BASIC_INFORMATION = unsafe { core::mem::zeroed() };
     // SAFETY: `info` has the size that is said; any address may be asked about.
-    let got = unsafe { w::VirtualQuery(addr as *const _, &raw mut info, size_of::<MEMORY_BASIC_INFORMATION>()) };
+    let got =
+        unsafe { w::VirtualQuery(addr as *const _, &raw mut info, size_of::<MEMORY_BASIC_INFORMATION>()) };
     (got != 0).then(|| (info.State, info.BaseAddress as usize + info.RegionSize))
 }
 

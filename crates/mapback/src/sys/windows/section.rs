@@ -6,8 +6,9 @@ use super::file::FileId;
 use super::region::{self, Kind, Region};
 use super::security::{Attributes, User};
 use super::space::{Request, SPACE};
-use super::{GRANULE, PAGE, mem, watch};
+use super::{GRANULE, PAGE, mem, users, watch};
 use crate::page;
+use core::ops::Range;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::os::windows::io::{AsHandle, AsRawHandle, FromRawHandle, OwnedHandle};
 use std::sync::Arc;
@@ -17,8 +18,9 @@ use windows_sys::Win32::System::Memory::{
 };
 use windows_sys::Win32::System::Threading::{CreateMutexW, INFINITE, ReleaseMutex, WaitForSingleObject};
 
-/// Room that an image has at the least, so that its file may grow while it is mapped. It costs address space.
-const LEAST: u64 = 16 << 20;
+/// Room that an image has at the least, so that its file may grow while it is mapped. It costs address space, and the
+/// system's tables for it (2 KiB for each MiB).
+const LEAST: u64 = 64 << 20;
 /// The section's first granule is the [`Header`]; content begins behind it.
 const CONTENT: usize = GRANULE;
 const MAGIC: u64 = u64::from_le_bytes(*b"mapback1");
@@ -35,7 +37,7 @@ pub(crate) struct Header {
     ready: AtomicU32,
     reserved: AtomicU32,
     /// The processes that may store into the image.
-    pub(crate) users: [AtomicU64; 64],
+    users: [AtomicU64; 64],
 }
 
 /// The memory of one image.
@@ -52,7 +54,11 @@ pub(crate) struct Object {
 #[derive(Debug)]
 enum ObjectKind {
     /// The section, whether it may hold code, and the mutex that loaders take.
-    Section { section: OwnedHandle, exec: bool, mutex: OwnedHandle },
+    Section {
+        section: OwnedHandle,
+        exec: bool,
+        mutex: OwnedHandle,
+    },
     Alone,
 }
 
@@ -129,7 +135,8 @@ impl Object {
         };
         // SAFETY: as above.
         let header = unsafe { &*(header_view.range.start as *const Header) };
-        let (magic, capacity) = (header.magic.load(Ordering::Acquire), header.capacity.load(Ordering::Relaxed));
+        let (magic, capacity) =
+            (header.magic.load(Ordering::Acquire), header.capacity.load(Ordering::Relaxed));
         // SAFETY: the reference to the header is not used any more.
         unsafe { header_view.release() };
         if magic != MAGIC {
@@ -221,7 +228,9 @@ impl Drop for Object {
             ObjectKind::Alone => {
                 SPACE.lock().forget_lent(self.base);
                 // SAFETY: ours; a map of it would hold a reference to `self`.
-                unsafe { VirtualFree(self.base as *mut _, 0, windows_sys::Win32::System::Memory::MEM_RELEASE) };
+                unsafe {
+                    VirtualFree(self.base as *mut _, 0, windows_sys::Win32::System::Memory::MEM_RELEASE)
+                };
             }
         }
     }
@@ -264,9 +273,30 @@ impl Section {
         }
     }
 
-    /// What the processes tell each other.
-    pub(crate) fn header(&self) -> Option<&Header> {
-        self.object.header()
+    /// Notes this process as one that has the image.
+    pub(crate) fn enter(&self) {
+        if let Some(header) = self.object.header() {
+            users::enter(&header.users);
+        }
+    }
+
+    /// Takes that back: all that this process changed is in the file.
+    pub(crate) fn leave(&self) {
+        if let Some(header) = self.object.header() {
+            users::leave(&header.users);
+        }
+    }
+
+    /// The processes that had the image and ended without a word.
+    pub(crate) fn dead(&self) -> Vec<u64> {
+        self.object.header().map(|header| users::dead(&header.users)).unwrap_or_default()
+    }
+
+    /// Forgets one of them: what it changed is in the file.
+    pub(crate) fn forget(&self, dead: u64) {
+        if let Some(header) = self.object.header() {
+            users::forget(&header.users, dead);
+        }
     }
 
     /// The length of the content, as the process that looked at the file last found it.
@@ -293,7 +323,9 @@ impl Section {
         if len < old {
             // SAFETY: inside our view, committed when the content was that long; other threads' stores beside this
             // are stores past the end of the file.
-            unsafe { core::ptr::write_bytes(self.at(len), 0, pages(old) - object.content() - len as usize) };
+            self.writing(len..old, || unsafe {
+                core::ptr::write_bytes(self.at(len), 0, pages(old) - object.content() - len as usize);
+            });
         }
         object.len.store(len, Ordering::Release);
         if let Some(header) = object.header() {
@@ -311,6 +343,21 @@ impl Section {
         let start = page::floor(from as usize, PAGE);
         let end = page::ceil(from as usize + len, PAGE).unwrap_or(start);
         SPACE.lock().while_readable(&(start..end), act)
+    }
+
+    /// Bytes that there is room for.
+    pub(crate) fn capacity(&self) -> u64 {
+        self.object.capacity
+    }
+
+    /// Does something that writes a range of content, which the program may have protected.
+    pub(crate) fn writing<T>(&self, range: Range<u64>, act: impl FnOnce() -> T) -> T {
+        if !self.is_alone() || range.is_empty() {
+            return act();
+        }
+        let start = self.object.content() + page::floor(range.start as usize, PAGE);
+        let end = self.object.content() + page::ceil64(range.end, PAGE) as usize;
+        SPACE.lock().while_writable(&self.object, &(start..end), act)
     }
 
     /// Where byte `off` of the content is, as the library sees it.
@@ -342,7 +389,7 @@ impl Section {
 pub(crate) unsafe fn map_private(
     request: &Request,
     filled: usize,
-    fill: impl FnOnce(*mut u8) -> Result<(), Errno>,
+    fill: Option<impl FnOnce(*mut u8) -> Result<(), Errno>>,
 ) -> Result<usize, Errno> {
     // SAFETY: passed on.
     unsafe { SPACE.lock().map_private(request, filled, fill) }

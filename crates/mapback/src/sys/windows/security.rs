@@ -5,12 +5,12 @@ use core::ffi::c_void;
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use windows_sys::Win32::Foundation::{HANDLE, LocalFree};
 use windows_sys::Win32::Security::Authorization::{
-    ConvertSidToStringSidW, ConvertStringSecurityDescriptorToSecurityDescriptorW, GetSecurityInfo, SDDL_REVISION_1,
-    SE_KERNEL_OBJECT,
+    ConvertSidToStringSidW, ConvertStringSecurityDescriptorToSecurityDescriptorW, GetSecurityInfo,
+    SDDL_REVISION_1, SE_KERNEL_OBJECT,
 };
 use windows_sys::Win32::Security::{
-    EqualSid, GetTokenInformation, OWNER_SECURITY_INFORMATION, PSID, SECURITY_ATTRIBUTES, TOKEN_QUERY, TOKEN_USER,
-    TokenUser,
+    EqualSid, GetTokenInformation, OWNER_SECURITY_INFORMATION, PSID, SECURITY_ATTRIBUTES, TOKEN_QUERY,
+    TOKEN_USER, TokenUser,
 };
 use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcessToken};
 
@@ -122,7 +122,9 @@ impl Attributes {
             return Err(Errno::last());
         }
         let nLength = size_of::<SECURITY_ATTRIBUTES>() as u32;
-        Ok(Attributes { raw: SECURITY_ATTRIBUTES { nLength, lpSecurityDescriptor: descriptor, bInheritHandle: 0 } })
+        Ok(Attributes {
+            raw: SECURITY_ATTRIBUTES { nLength, lpSecurityDescriptor: descriptor, bInheritHandle: 0 },
+        })
     }
 
     /// As the calls want them.

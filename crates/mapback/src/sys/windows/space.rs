@@ -116,6 +116,25 @@ impl AddressSpace {
         done
     }
 
+    /// Does something that writes memory of an image which is this process's alone. Nobody changes a protection
+    /// meanwhile.
+    pub(super) fn while_writable<T>(
+        &mut self,
+        object: &Arc<Object>,
+        range: &Range<usize>,
+        act: impl FnOnce() -> T,
+    ) -> T {
+        // SAFETY: memory of an image; the maps get their protection back.
+        let _ = unsafe { region::commit(range, mem::PROT_READ | mem::PROT_WRITE) };
+        let done = act();
+        for hole in self.pages.gaps(range).collect::<Vec<_>>() {
+            // SAFETY: as above; nobody maps it.
+            let _ = unsafe { region::protect(&hole, 0) };
+        }
+        let _ = self.resized(object);
+        done
+    }
+
     /// A range cut where one region ends and the next begins: calls to the system must not span two.
     fn cut(&self, range: &Range<usize>) -> Vec<Range<usize>> {
         self.regions_in(range).map(|region| common(&region.range, range)).collect()
@@ -137,7 +156,8 @@ impl AddressSpace {
         }
         self.pages.remove(range.clone());
         past::set(range.clone(), false)?;
-        let empty = self.regions_in(&range).filter(|r| r.kind != Kind::Lent && !self.pages.overlaps(&r.range));
+        let empty =
+            self.regions_in(&range).filter(|r| r.kind != Kind::Lent && !self.pages.overlaps(&r.range));
         let empty: Vec<usize> = empty.map(|r| r.range.start).collect();
         for start in empty {
             if let Some(region) = self.regions.remove(&start) {
@@ -208,7 +228,9 @@ impl AddressSpace {
                 Ok(())
             }
             // SAFETY: as above.
-            What::Private => self.cut(part).iter().try_for_each(|piece| unsafe { region::commit(piece, prot) }),
+            What::Private => {
+                self.cut(part).iter().try_for_each(|piece| unsafe { region::commit(piece, prot) })
+            }
             What::Shared { object, delta } => {
                 let inside = inside(part, *delta, object.len());
                 // SAFETY: as above.
@@ -224,7 +246,8 @@ impl AddressSpace {
 
     /// Follows an object to a new length in all its maps.
     pub(super) fn resized(&mut self, object: &Arc<Object>) -> Result<(), Errno> {
-        let theirs = |pages: &Pages| matches!(&pages.what, What::Shared { object: o, .. } if Arc::ptr_eq(o, object));
+        let theirs =
+            |pages: &Pages| matches!(&pages.what, What::Shared { object: o, .. } if Arc::ptr_eq(o, object));
         let parts: Vec<_> =
             self.pages.iter().filter(|(_, p)| theirs(p)).map(|(r, p)| (r.clone(), p.clone())).collect();
         // SAFETY: maps of ours, brought to the protection that was asked for.
@@ -240,7 +263,7 @@ impl AddressSpace {
         &mut self,
         request: &Request,
         filled: usize,
-        fill: impl FnOnce(*mut u8) -> Result<(), Errno>,
+        fill: Option<impl FnOnce(*mut u8) -> Result<(), Errno>>,
     ) -> Result<usize, Errno> {
         let Request { addr, len, prot, .. } = *request;
         let range = match self.wanted(request)? {
@@ -248,21 +271,25 @@ impl AddressSpace {
                 self.check_private_room(&range)?;
                 // SAFETY: the caller's own request.
                 unsafe { self.munmap(range.clone()) }?;
+                self.set_apart(&region::granules(&range))?;
                 self.reserve_missing(&range)?;
                 range
             }
             None => {
                 let hint = if addr.is_multiple_of(GRANULE) { addr } else { 0 };
-                let region = Region::reserve(hint, len).or_else(|e| if hint == 0 { Err(e) } else { Region::reserve(0, len) })?;
+                let region = Region::reserve(hint, len)
+                    .or_else(|e| if hint == 0 { Err(e) } else { Region::reserve(0, len) })?;
                 let start = region.range.start;
                 self.add_region(region);
                 start..start + page::ceil(len, super::PAGE).ok_or(Errno::NOMEM)?
             }
         };
-        let content = range.start..range.start + page::ceil(filled, super::PAGE).unwrap_or(0).min(range.len());
+        let content =
+            range.start..range.start + page::ceil(filled, super::PAGE).unwrap_or(0).min(range.len());
         let pages = |what| Pages { what, prot, locked: false };
         self.pages.insert(range.clone(), pages(What::Beyond));
-        let done = self.fill_private(&content, prot, fill).and_then(|()| past::set(content.end..range.end, true));
+        let done =
+            self.fill_private(&content, prot, fill).and_then(|()| past::set(content.end..range.end, true));
         if !content.is_empty() {
             self.pages.insert(content, pages(What::Private));
         }
@@ -278,16 +305,18 @@ impl AddressSpace {
         &self,
         content: &Range<usize>,
         prot: i32,
-        fill: impl FnOnce(*mut u8) -> Result<(), Errno>,
+        fill: Option<impl FnOnce(*mut u8) -> Result<(), Errno>>,
     ) -> Result<(), Errno> {
         if content.is_empty() {
             return Ok(());
         }
-        let write = mem::PROT_READ | mem::PROT_WRITE;
-        // SAFETY: pages that were just made and are nobody's yet.
-        self.cut(content).iter().try_for_each(|piece| unsafe { region::commit(piece, write) })?;
-        fill(content.start as *mut u8)?;
-        // SAFETY: as above.
+        if let Some(fill) = fill {
+            let write = mem::PROT_READ | mem::PROT_WRITE;
+            // SAFETY: pages that were just made and are nobody's yet.
+            self.cut(content).iter().try_for_each(|piece| unsafe { region::commit(piece, write) })?;
+            fill(content.start as *mut u8)?;
+        }
+        // SAFETY: pages that were just made.
         unsafe { self.apply(content, &What::Private, prot) }
     }
 
@@ -359,7 +388,9 @@ impl AddressSpace {
             return Err(Errno::PERM);
         }
         let range = request.addr..end;
-        if request.flags & mem::MAP_FIXED_NOREPLACE != 0 && (self.pages.overlaps(&range) || !self.is_free(&range)) {
+        if request.flags & mem::MAP_FIXED_NOREPLACE != 0
+            && (self.pages.overlaps(&range) || !self.is_free(&range))
+        {
             return Err(Errno::EXIST);
         }
         Ok(Some(range))
@@ -443,6 +474,19 @@ impl AddressSpace {
             self.add_region(region);
             Ok(())
         })
+    }
+
+    /// Where regions hold no memory at all, makes granules of them regions of their own: their neighbours can then be
+    /// given back one by one.
+    fn set_apart(&mut self, granules: &Range<usize>) -> Result<(), Errno> {
+        let none = granules.start..granules.start;
+        let empty =
+            |region: &Region| region.kind == Kind::Private && !self.has_memory_outside(&region.range, &none);
+        if self.regions_in(granules).all(empty) {
+            // SAFETY: nothing there has memory.
+            unsafe { self.give_up(granules) }?;
+        }
+        Ok(())
     }
 
     /// Gives granules back to the system in which nothing is mapped, and reserves anew what is around them.
