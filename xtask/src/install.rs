@@ -25,6 +25,12 @@ impl Need {
     pub(crate) const FUSE: Self = Self::Package("fuse3", "/usr/bin/fusermount3");
     pub(crate) const BINDFS: Self = Self::Package("bindfs", "/usr/bin/bindfs");
     pub(crate) const AUTOCONF: Self = Self::Package("autoconf", "/usr/bin/autoconf");
+    pub(crate) const RUSTC: Self = Self::Package("rustc-web", "/usr/bin/rustc");
+    pub(crate) const CARGO: Self = Self::Package("cargo-web", "/usr/bin/cargo");
+    pub(crate) const RUST_SOURCES: Self =
+        Self::Package("rust-web-src", "/usr/lib/rustlib/src/rust/library/std/Cargo.toml");
+    pub(crate) const MINGW: Self = Self::Package("gcc-mingw-w64-x86-64", "/usr/bin/x86_64-w64-mingw32-gcc");
+    pub(crate) const WINE: Self = Self::Package("wine64", "/usr/lib/wine/wine64");
     pub(crate) const PYTHON: Self = Self::Package("python3.11", "/usr/bin/python3.11");
     pub(crate) const PYTHON_TESTS: Self =
         Self::Package("libpython3.11-testsuite", "/usr/lib/python3.11/test/test_mmap.py");

@@ -25,6 +25,22 @@ pub(crate) struct Options {
     list: bool,
 }
 
+/// What `cargo xtask windows` can be told.
+#[derive(clap::Args)]
+pub(crate) struct Quick {
+    /// Fewer cases and operations: a look before the whole thing
+    #[arg(long)]
+    quick: bool,
+}
+
+impl Options {
+    /// The stages that are not about this system.
+    pub(crate) fn windows(quick: &Quick) -> Self {
+        let only = ["windows", "targets"].map(String::from).into();
+        Self { only, tracker: Vec::new(), quick: quick.quick, list: false }
+    }
+}
+
 pub(crate) fn main(options: &Options) -> Result<bool> {
     if options.list {
         for stage in STAGES {

@@ -51,6 +51,12 @@ extern "C" {
 void *mapback_mmap_handle(void *addr, size_t len, int prot, int flags, void *handle, int64_t off);
 int mapback_mlock(const void *addr, size_t len);
 int mapback_munlock(const void *addr, size_t len);
+
+/* Before the system stores into a map by itself (ReadFile, recv, ...): with the tracker "fault" it would get an error
+ * for a page that is armed (ERROR_NOACCESS). mapback_release ends it, for the same range. Always 0. */
+int mapback_prepare(const void *addr, size_t len);
+int mapback_release(const void *addr, size_t len);
+
 /* True at the first call in this process. */
 int mapback_first_use(void);
 #else

@@ -104,6 +104,24 @@ pub extern "C" fn getpagesize() -> c_int {
     4096
 }
 
+/// Lets the system store into a range of maps until [`mapback_release`].
+#[unsafe(no_mangle)]
+pub extern "C" fn mapback_prepare(addr: *const c_void, len: usize) -> c_int {
+    mapback::windows::prepare(range(addr, len));
+    0
+}
+
+/// Ends [`mapback_prepare`] of the same range.
+#[unsafe(no_mangle)]
+pub extern "C" fn mapback_release(addr: *const c_void, len: usize) -> c_int {
+    mapback::windows::release(range(addr, len));
+    0
+}
+
+fn range(addr: *const c_void, len: usize) -> core::ops::Range<usize> {
+    addr as usize..(addr as usize).saturating_add(len)
+}
+
 /// True once: the program registers [`mman::mapback_flush`] to run at its exit, as long as other threads live.
 #[unsafe(no_mangle)]
 pub extern "C" fn mapback_first_use() -> c_int {

@@ -22,3 +22,14 @@ pub fn unload() {
 pub fn lock(addr: usize, len: usize, locked: bool) -> Result<(), crate::Errno> {
     crate::sys::os::mem::lock(addr, len, locked)
 }
+
+/// Lets the system itself store into a range of maps, as `ReadFile` and `recv` do: it gets an error for a page that is
+/// armed, where the program's own store would be noted. Until [`release`] the pages stay writable.
+pub fn prepare(range: core::ops::Range<usize>) {
+    crate::track::fault::hold_all(range);
+}
+
+/// Ends [`prepare`] of the same range.
+pub fn release(range: core::ops::Range<usize>) {
+    crate::track::fault::release_all(range);
+}

@@ -5,6 +5,7 @@ pub(crate) mod conformance;
 mod cpython;
 mod fsx;
 mod unit;
+mod windows;
 
 use anyhow::Result;
 
@@ -35,6 +36,10 @@ const AUTOCONF: [Need; 6] = [Need::Programs, Need::FUSE, Need::BINDFS, Need::AUT
 const CPYTHON: [Need; 4] = [Need::Programs, Need::FUSE, Need::PYTHON, Need::PYTHON_TESTS];
 const FSX: [Need; 3] = [Need::Programs, Need::FUSE, Need::Fsx];
 
+const RUST_SOURCES: [Need; 3] = [Need::RUSTC, Need::CARGO, Need::RUST_SOURCES];
+const WINDOWS: [Need; 6] =
+    [Need::RUSTC, Need::CARGO, Need::RUST_SOURCES, Need::MINGW, Need::WINE, Need::AUTOCONF];
+
 /// All stages, in the order in which they are run: the quick and basic ones first.
 pub(crate) const STAGES: &[Stage] = &[
     stage("unit", "the workspace's own tests", &[Need::FUSE], unit::tests),
@@ -56,6 +61,8 @@ pub(crate) const STAGES: &[Stage] = &[
     stage("ac-func-mmap", "Autoconf's own program, natively and under mapback", &AUTOCONF, ac_func_mmap::run),
     stage("cpython", "CPython's own test_mmap, natively and under mapback", &CPYTHON, cpython::run),
     stage("fsx", "random operations on a file, checked by fsx, under mapback", &FSX, fsx::run),
+    stage("windows", "the Windows library under Wine", &WINDOWS, windows::run),
+    stage("targets", "systems that must at least compile", &RUST_SOURCES, windows::targets),
 ];
 
 /// The trackers to test. Those that this kernel cannot serve are reported as skipped.

@@ -185,6 +185,30 @@ pub fn hold(range: Range<usize>) -> Option<Held> {
     Some(Held { pages: first..end })
 }
 
+/// As [`hold`], until [`release`] is called for the same range; holes are passed over.
+#[cfg(windows)]
+pub(crate) fn hold_all(range: Range<usize>) {
+    each_tracked(range, |page| {
+        protocol::hold(&AddressSpace, page);
+    });
+}
+
+/// Ends [`hold_all`].
+#[cfg(windows)]
+pub(crate) fn release_all(range: Range<usize>) {
+    each_tracked(range, |page| protocol::release(&AddressSpace, page));
+}
+
+#[cfg(windows)]
+fn each_tracked(range: Range<usize>, act: impl Fn(usize)) {
+    if ROOT.load(Ordering::Acquire).is_null() || range.is_empty() {
+        return;
+    }
+    let shift = page_shift();
+    let all = range.start >> shift..((range.end - 1) >> shift) + 1;
+    all.filter(|page| AddressSpace.state(*page).is_some_and(PageState::is_ours)).for_each(act);
+}
+
 impl Drop for Held {
     fn drop(&mut self) {
         let _blocked = os::signal::Blocked::new();
