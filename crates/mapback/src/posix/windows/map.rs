@@ -66,9 +66,11 @@ impl Space {
             let filled = len.saturating_sub(start).min(most) as usize;
             let fill = |to: *mut u8| match &image {
                 Some(image) => {
+                    let from = image.section.at(start);
                     // SAFETY: inside the image, whose length cannot shrink under the space's lock, which is held;
                     // the copy is as long as the memory it goes to.
-                    unsafe { core::ptr::copy_nonoverlapping(image.section.at(start), to, filled) };
+                    let copy = || unsafe { core::ptr::copy_nonoverlapping(from, to, filled) };
+                    image.section.reading(from, filled, copy);
                     Ok(())
                 }
                 // SAFETY: the memory is as long as the range.

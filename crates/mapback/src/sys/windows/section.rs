@@ -391,8 +391,22 @@ pub(crate) unsafe fn map_private(
     filled: usize,
     fill: Option<impl FnOnce(*mut u8) -> Result<(), Errno>>,
 ) -> Result<usize, Errno> {
-    // SAFETY: passed on.
-    unsafe { SPACE.lock().map_private(request, filled, fill) }
+    let Some(fill) = fill.filter(|_| filled > 0) else {
+        // SAFETY: passed on.
+        return unsafe { SPACE.lock().map_private(request, filled) };
+    };
+    let open = Request { prot: mem::PROT_READ | mem::PROT_WRITE, ..*request };
+    // SAFETY: as above.
+    let addr = unsafe { SPACE.lock().map_private(&open, filled) }?;
+    // Not under the lock: filling may take long, and locks it itself where it reads memory of this process alone.
+    // SAFETY: the protection of a map that was just made.
+    let done = fill(addr as *mut u8).and_then(|()| unsafe { mem::mprotect(addr, request.len, request.prot) });
+    if let Err(errno) = done {
+        // SAFETY: made above, known to nobody.
+        let _ = unsafe { mem::munmap(addr, request.len) };
+        return Err(errno);
+    }
+    Ok(addr)
 }
 
 /// Whether some process has the image of a file.

@@ -254,17 +254,12 @@ impl AddressSpace {
         parts.iter().try_for_each(|(part, pages)| unsafe { self.apply(part, &pages.what, pages.prot) })
     }
 
-    /// Private memory, of which the first `filled` bytes have content that `fill` makes; what follows is past the
-    /// end of a file, and inaccessible.
+    /// Private memory, of which the first `filled` bytes are to have content; what follows is past the end of a file,
+    /// and inaccessible.
     ///
     /// # Safety
     /// With `MAP_FIXED` what is at the address is replaced.
-    pub(super) unsafe fn map_private(
-        &mut self,
-        request: &Request,
-        filled: usize,
-        fill: Option<impl FnOnce(*mut u8) -> Result<(), Errno>>,
-    ) -> Result<usize, Errno> {
+    pub(super) unsafe fn map_private(&mut self, request: &Request, filled: usize) -> Result<usize, Errno> {
         let Request { addr, len, prot, .. } = *request;
         let range = match self.wanted(request)? {
             Some(range) => {
@@ -288,8 +283,9 @@ impl AddressSpace {
             range.start..range.start + page::ceil(filled, super::PAGE).unwrap_or(0).min(range.len());
         let pages = |what| Pages { what, prot, locked: false };
         self.pages.insert(range.clone(), pages(What::Beyond));
-        let done =
-            self.fill_private(&content, prot, fill).and_then(|()| past::set(content.end..range.end, true));
+        // SAFETY: pages that were just made and are nobody's yet.
+        let done = unsafe { self.apply(&content, &What::Private, prot) }
+            .and_then(|()| past::set(content.end..range.end, true));
         if !content.is_empty() {
             self.pages.insert(content, pages(What::Private));
         }
@@ -299,25 +295,6 @@ impl AddressSpace {
             return Err(errno);
         }
         Ok(range.start)
-    }
-
-    fn fill_private(
-        &self,
-        content: &Range<usize>,
-        prot: i32,
-        fill: Option<impl FnOnce(*mut u8) -> Result<(), Errno>>,
-    ) -> Result<(), Errno> {
-        if content.is_empty() {
-            return Ok(());
-        }
-        if let Some(fill) = fill {
-            let write = mem::PROT_READ | mem::PROT_WRITE;
-            // SAFETY: pages that were just made and are nobody's yet.
-            self.cut(content).iter().try_for_each(|piece| unsafe { region::commit(piece, write) })?;
-            fill(content.start as *mut u8)?;
-        }
-        // SAFETY: pages that were just made.
-        unsafe { self.apply(content, &What::Private, prot) }
     }
 
     /// A map of shared memory from content offset `off` on.
