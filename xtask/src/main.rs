@@ -45,7 +45,7 @@ fn main() -> ExitCode {
     run::watch_for_interrupts();
     let done = match Cli::parse().command {
         Command::Test(options) => test::main(&options),
-        Command::Windows(quick) => test::main(&test::Options::windows(quick)),
+        Command::Windows(quick) => test::main(&test::Options::windows(&quick)),
         Command::Torture(options) => torture::main(&options),
         Command::Bench(options) => bench::main(&options),
         Command::Licences => licences::main(),

@@ -10,8 +10,9 @@
 
 static unsigned __stdcall busy(void *map)
 {
-    for (;;)
-        msync(map, 12, MS_ASYNC);
+    while (msync(map, 12, MS_ASYNC) == 0)
+        continue;
+    return 1;
 }
 
 int main(int argc, char **argv)

@@ -15,7 +15,7 @@ static LONG CALLBACK note(EXCEPTION_POINTERS *info)
 int main(void)
 {
     DWORD done;
-    HANDLE file = CreateFileA("file", GENERIC_READ | GENERIC_WRITE, 0, NULL, CREATE_ALWAYS, 0, NULL);
+    HANDLE file = CreateFileA("file", GENERIC_READ | GENERIC_WRITE, FILE_SHARE_READ, NULL, CREATE_ALWAYS, 0, NULL);
     if (!WriteFile(file, "hello, world", 12, &done, NULL))
         return 2;
     HMODULE library = LoadLibraryA("mapback.dll");
