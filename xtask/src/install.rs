@@ -17,6 +17,8 @@ pub(crate) enum Need {
     Programs,
     /// fsx, from crates.io.
     Fsx,
+    /// py-lmdb with its tests, and pytest, from PyPI.
+    PyLmdb,
 }
 
 impl Need {
@@ -32,6 +34,8 @@ impl Need {
     pub(crate) const MINGW: Self = Self::Package("gcc-mingw-w64-x86-64", "/usr/bin/x86_64-w64-mingw32-gcc");
     pub(crate) const WINE: Self = Self::Package("wine64", "/usr/lib/wine/wine64");
     pub(crate) const PYTHON: Self = Self::Package("python3.11", "/usr/bin/python3.11");
+    pub(crate) const VENV: Self =
+        Self::Package("python3.11-venv", "/usr/lib/python3.11/ensurepip/__init__.py");
     pub(crate) const PYTHON_TESTS: Self =
         Self::Package("libpython3.11-testsuite", "/usr/lib/python3.11/test/test_mmap.py");
 }

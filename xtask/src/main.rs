@@ -8,6 +8,7 @@ mod install;
 mod licences;
 mod mapback;
 mod mounts;
+mod python;
 mod report;
 mod run;
 mod stages;

@@ -7,7 +7,7 @@ use crate::install::Need;
 use crate::report::{Report, Row};
 use crate::stages::{STAGES, Stage};
 use crate::tracker::Tracker;
-use crate::{cargo, install, report, run};
+use crate::{cargo, install, python, report, run};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -99,6 +99,9 @@ pub(crate) fn prepare(ctx: &Ctx, needs: &[Need]) -> Result<Row> {
     }
     if needs.contains(&Need::Fsx) {
         report.case("fsx from crates.io", |log| cargo::install_fsx(ctx, log));
+    }
+    if needs.contains(&Need::PyLmdb) {
+        report.case("py-lmdb from PyPI", |log| python::install_lmdb(ctx, log));
     }
     if needs.contains(&Need::Programs) {
         report.case("the workspace's programs", |log| cargo::build_programs(ctx, log));

@@ -1,4 +1,5 @@
-//! `cargo xtask torture`: fsx with ever new seeds and the model, under each tracker, until the time is up or something fails.
+//! `cargo xtask torture`: fsx, alone and by many, with ever new seeds, the model, kills, the hammer, SQLite and LMDB, under
+//! each tracker, until the time is up or something fails.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -9,9 +10,10 @@ use crate::fsx::{self, Fsx};
 use crate::install::Need;
 use crate::mapback::{Mapback, Maps};
 use crate::report::{self, Job, Report};
-use crate::stages::conformance;
+use crate::stages::{conformance, fsx_many, lmdb, several, sharing, sqlite};
 use crate::tracker::Tracker;
 use crate::{run, test};
+use several::Started::{Apart, Together};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -21,12 +23,18 @@ pub(crate) struct Options {
     /// The first round's seed (default: the time); each round's is one more
     #[arg(long)]
     seed: Option<u64>,
-    /// Operations of one run of fsx
+    /// Operations of one run of fsx, and of the processes of fsx-many together
     #[arg(long, default_value_t = 50_000)]
     operations: u32,
     /// Sequences of one run of the model, which draws its own seeds
     #[arg(long, default_value_t = 20_000)]
     sequences: u32,
+    /// Writing transactions of one run of SQLite or LMDB
+    #[arg(long, default_value_t = 10_000)]
+    transactions: u32,
+    /// Rounds of one run of the kill test
+    #[arg(long, default_value_t = 2_000)]
+    kills: u64,
     /// Torture this tracker only; may be given several times
     #[arg(long, value_enum)]
     tracker: Vec<Tracker>,
@@ -35,19 +43,31 @@ pub(crate) struct Options {
 pub(crate) fn main(options: &Options) -> Result<bool> {
     let ctx = Ctx::new(false, &options.tracker)?;
     crate::mounts::undo_stale(&ctx.scratch)?;
-    let mut rows = vec![test::prepare(&ctx, &[Need::Programs, Need::Fsx])?];
+    let mut rows =
+        vec![test::prepare(&ctx, &[Need::Programs, Need::Fsx, Need::PYTHON, Need::VENV, Need::PyLmdb])?];
     let start = Instant::now();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let mut seed = options.seed.unwrap_or(now);
-    let mut report = Report::new(&ctx, "torture", "fsx with ever new seeds and the model, under mapback")?;
+    let mut report = Report::new(
+        &ctx,
+        "torture",
+        "fsx with ever new seeds, the model, kills and databases, under mapback",
+    )?;
     let model = conformance::model_program(&ctx, report.log())?;
+    let shared = sharing::programs(&ctx, report.log())?;
     while rows[0].is_ok() && report.all_passed() && !run::is_interrupted() {
-        let trackers =
-            ctx.trackers.iter().filter(|(_, missing)| missing.is_none()).map(|(tracker, _)| *tracker);
-        let mut jobs = Vec::new();
+        let trackers: Vec<_> = ctx
+            .trackers
+            .iter()
+            .filter(|(_, missing)| missing.is_none())
+            .map(|(tracker, _)| *tracker)
+            .collect();
+        let mut jobs = vec![sharing::kill_job(&ctx, &shared, trackers.clone(), seed, options.kills)];
         for tracker in trackers {
+            jobs.push(sharing::hammer_job(&ctx, &shared, tracker));
             jobs.push(fsx_job(&ctx, tracker, seed, options.operations));
             jobs.push(conformance::model_job(&ctx, &model, tracker, options.sequences, seed));
+            jobs.extend(several_jobs(&ctx, tracker, seed, options));
         }
         report.side_by_side(jobs);
         seed += 1;
@@ -57,6 +77,20 @@ pub(crate) fn main(options: &Options) -> Result<bool> {
     }
     rows.push(report.finish(Ok(())));
     Ok(report::table(&ctx, &rows))
+}
+
+/// Programs of several processes. Each round takes another half of the ways to start them.
+fn several_jobs<'a>(ctx: &'a Ctx, tracker: Tracker, seed: u64, options: &Options) -> Vec<Job<'a>> {
+    let [one, other] = if seed.is_multiple_of(2) { [Together, Apart] } else { [Apart, Together] };
+    let phases = options.operations / (fsx_many::OPERATIONS * fsx_many::PROCESSES);
+    let mut programs = vec![
+        (fsx_many::program(ctx, seed, phases), one),
+        (sqlite::program(ctx, options.transactions, 0), one),
+        (sqlite::program(ctx, options.transactions, sqlite::MMAP_SIZE), other),
+    ];
+    let pairs = lmdb::pairs(ctx, options.transactions).into_iter().enumerate();
+    programs.extend(pairs.map(|(n, pair)| (pair, if n.is_multiple_of(2) { one } else { other })));
+    programs.into_iter().map(|(program, started)| several::on_disk(ctx, program, tracker, started)).collect()
 }
 
 /// One run of fsx. Odd seeds leave it to munmap to carry the changes to the file.

@@ -37,6 +37,14 @@ pub(crate) struct Options {
     /// Write all figures to this file
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
+    /// Measure instead what files without a map pay under `mapback run`, and the second process that maps a file
+    #[arg(long)]
+    pub(crate) sharing: bool,
+    /// Be a process of --sharing, with these files
+    #[arg(long, hide = true, requires = "files")]
+    pub(crate) sharing_worker: Option<crate::sharing::Role>,
+    #[arg(hide = true, requires = "sharing_worker")]
+    pub(crate) files: Vec<PathBuf>,
     /// Be the process of this contender
     #[arg(long, hide = true)]
     pub(crate) worker: Option<Contender>,

@@ -12,6 +12,7 @@ mod picture;
 mod plan;
 mod report;
 mod session;
+mod sharing;
 mod tables;
 mod targets;
 mod task;
@@ -23,9 +24,11 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let options = args::Options::parse();
-    let done = match options.worker {
-        Some(contender) => worker::main(contender, &options.dir, options.size()),
-        None => run(&options),
+    let done = match (options.worker, options.sharing_worker) {
+        (Some(contender), _) => worker::main(contender, &options.dir, options.size()),
+        (None, Some(role)) => sharing::worker(role, &options.files),
+        (None, None) if options.sharing => sharing::run(&options),
+        (None, None) => run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

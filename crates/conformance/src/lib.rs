@@ -6,18 +6,28 @@
 #[cfg(windows)]
 extern crate mapback_windows_libc as libc;
 
+#[cfg(unix)]
+pub mod actor;
 pub mod calls;
+#[cfg(unix)]
+pub mod cells;
 #[cfg_attr(windows, path = "windows/file.rs")]
 pub mod file;
 #[cfg(unix)]
 pub mod jump;
+#[cfg(unix)]
+pub mod locks;
 pub mod map;
 #[cfg_attr(windows, path = "windows/probe.rs")]
 pub mod probe;
 #[cfg_attr(windows, path = "windows/process.rs")]
 pub mod process;
 #[cfg(unix)]
+pub mod scene;
+#[cfg(unix)]
 pub mod signals;
+#[cfg(unix)]
+pub mod writer;
 
 /// Descriptors, where the standard library has none: Windows.
 pub mod fd {
@@ -30,3 +40,4 @@ pub mod fd {
 pub use calls::{Errno, page};
 pub use file::TestFile;
 pub use map::Map;
+pub use scene::Scene;

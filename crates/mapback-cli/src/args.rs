@@ -2,10 +2,13 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::{FalseyValueParser, PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum, ValueHint};
 use mapback::TrackerKind;
+
+use crate::keep::RecoverArgs;
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -16,11 +19,25 @@ Examples:
   mapback run --tracker fault -- ./program
 
 Environment:
-  MAPBACK_MAPS, MAPBACK_ONLY, MAPBACK_EXCEPT, MAPBACK_TRACKER, MAPBACK_INCLUDE_TMPFS
+  MAPBACK_MAPS, MAPBACK_ONLY, MAPBACK_EXCEPT, MAPBACK_TRACKER, MAPBACK_INCLUDE_TMPFS,
+  MAPBACK_FLUSH_EVERY
                                        stand in for the options, which come first
+  MAPBACK_SHARED_DIR                   where images are shared [default: /dev/shm/mapback-UID]
   MAPBACK_PRELOAD                      the interposer to use, instead of the one that mapback carries
 
 Exit status: the program's own; 125 if mapback failed, 126 if the program cannot be run, 127 if it was not found.";
+
+const RECOVER_EXAMPLES: &str = "\
+Examples:
+  mapback recover --list               every image there is, and how its changes stand
+  mapback recover --all                write back all that is left behind
+  mapback recover data.db              write back what is left behind of one file
+  mapback recover --force data.db      even though others changed the file since
+
+Environment:
+  MAPBACK_SHARED_DIR                   where images are shared [default: /dev/shm/mapback-UID]
+
+Exit status: 0; 1 if something could not be written back or is in conflict; 125 if mapback failed.";
 
 const DOCTOR_EXAMPLES: &str = "\
 Examples:
@@ -51,6 +68,16 @@ pub enum Command {
         /// A file, a folder or a program
         #[arg(value_hint = ValueHint::AnyPath)]
         target: Option<OsString>,
+    },
+    /// Write back what killed processes left behind, where nobody kept watch
+    #[command(after_help = RECOVER_EXAMPLES)]
+    Recover(RecoverArgs),
+    /// Keep watch until no process has an image
+    #[command(hide = true)]
+    Keep {
+        /// How often changes of living processes are written back
+        #[arg(long, env = "MAPBACK_FLUSH_EVERY", value_parser = every, default_value = "1s")]
+        flush_every: Every,
     },
     /// Print a completion script for a shell
     Completions {
@@ -89,6 +116,12 @@ pub struct RunArgs {
     #[arg(long, env = "MAPBACK_INCLUDE_TMPFS", value_parser = FalseyValueParser::new(), hide_env_values = true)]
     pub include_tmpfs: bool,
 
+    /// How often changes are written back while the program runs, so that those see them who read the file without
+    /// mapback (0: only when the program says so, and at its end)
+    #[arg(long, value_name = "TIME", env = "MAPBACK_FLUSH_EVERY", value_parser = every, default_value = "1s")]
+    #[arg(hide_env_values = true)]
+    pub flush_every: Every,
+
     /// At the end, tell on stderr what was loaded and written back, per file
     #[arg(
         long,
@@ -108,6 +141,22 @@ pub struct RunArgs {
     #[arg(required = true, trailing_var_arg = true, value_name = "PROGRAM", num_args = 1..)]
     #[arg(value_hint = ValueHint::CommandWithArguments)]
     pub command: Vec<OsString>,
+}
+
+/// How often something is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Every(pub Option<Duration>);
+
+/// Reads `1s`, `250ms`, `0`; a bare number is seconds.
+fn every(text: &str) -> Result<Every, String> {
+    let (number, unit) = match text.strip_suffix("ms") {
+        Some(number) => (number, 0.001),
+        None => (text.strip_suffix('s').unwrap_or(text), 1.0),
+    };
+    let seconds =
+        number.parse::<f64>().ok().map(|n| n * unit).and_then(|s| Duration::try_from_secs_f64(s).ok());
+    let time = seconds.ok_or("a time such as 1s, 250ms or 0")?;
+    Ok(Every(Some(time).filter(|time| !time.is_zero())))
 }
 
 /// Which maps are served.

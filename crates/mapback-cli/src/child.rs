@@ -67,31 +67,30 @@ impl Inherited {
     }
 }
 
-/// Becomes the program. Comes back only with an error.
-pub fn become_program(command: &mut Command, inherited: Inherited) -> io::Error {
-    inherited.restore_in(command, None);
-    command.exec()
-}
-
-/// Starts the program and sees it to its end. Tells its process id, too.
-pub fn supervise(command: &mut Command, inherited: Inherited) -> io::Result<(u32, End)> {
+/// Starts the program, then what is to run `beside` it, and sees it to its end. Tells its process id, too.
+pub fn supervise<T>(
+    command: &mut Command,
+    inherited: Inherited,
+    beside: impl FnOnce() -> T,
+) -> io::Result<(u32, End, T)> {
     // A killed mapback takes the program with it: whoever kills the one means the other.
     inherited.restore_in(command, Some(rustix::process::getpid()));
     SigSet::all().thread_block()?;
-    let watched = watch(command);
+    let watched = watch(command, beside);
     inherited.mask.thread_set_mask()?;
     watched
 }
 
-fn watch(command: &mut Command) -> io::Result<(u32, End)> {
+fn watch<T>(command: &mut Command, beside: impl FnOnce() -> T) -> io::Result<(u32, End, T)> {
     let signals = SignalFd::with_flags(&SigSet::all(), SfdFlags::SFD_CLOEXEC)?;
     let child = command.spawn()?;
     let pid = Pid::from_child(&child);
+    let beside = beside();
     loop {
         match signals.read_signal() {
             Ok(Some(info)) if info.ssi_signo == libc::SIGCHLD as u32 => {
                 if let Some(end) = reap(pid)? {
-                    return Ok((child.id(), end));
+                    return Ok((child.id(), end, beside));
                 }
             }
             Ok(Some(info)) if is_for_program(info.ssi_signo as i32, info.ssi_code, info.ssi_pid, pid) => {

@@ -6,6 +6,7 @@ mod doctor;
 mod elf;
 mod failure;
 mod globs;
+mod keep;
 mod lookup;
 mod preload;
 mod run;
@@ -31,6 +32,8 @@ fn main() -> ExitCode {
     }
     let done = match args.command {
         Command::Run(options) => run::run(&options),
+        Command::Recover(options) => keep::recover(&options),
+        Command::Keep { flush_every } => keep::keep(flush_every.0),
         Command::Completions { shell } => completions(shell),
         Command::Doctor { target } => doctor::doctor(target.as_deref()),
         Command::Man { command } => man(command.as_deref()),

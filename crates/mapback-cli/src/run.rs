@@ -13,6 +13,7 @@ use crate::args::{self, RunArgs, StatsFormat};
 use crate::child::{self, Inherited};
 use crate::elf::{self, Unreachable};
 use crate::failure::{Failure, say};
+use crate::keep::Watch;
 use crate::stats::{self, Collector, Report, Subject};
 use crate::{globs, lookup, preload};
 
@@ -38,21 +39,19 @@ pub fn run(options: &RunArgs) -> Result<ExitCode, Failure> {
     if !verdict.unreachable.as_ref().is_some_and(Unreachable::keeps_preload_out) {
         command.env("LD_PRELOAD", with_preload(library.path(), env::var_os("LD_PRELOAD").as_deref()));
     }
-    let Some(statistics) = statistics else {
-        if library.is_temporary() {
-            let (_, end) = child::supervise(&mut command, inherited).map_err(|e| cannot_start(&path, &e))?;
-            drop(library);
-            return Ok(end.reenact());
-        }
-        // Nothing is left to do afterwards: the program takes our place; its signals, stops and status are its own.
-        let error = child::become_program(&mut command, inherited);
-        return Err(cannot_start(&path, &error));
-    };
-
-    command.env("MAPBACK_STATS", statistics.collector.path());
-    let (pid, end) = child::supervise(&mut command, inherited).map_err(|e| cannot_start(&path, &e))?;
-    let unreachable = verdict.unreachable.map(|why| why.to_string());
-    statistics.show(&Subject { path: &path, pid, end, unreachable: unreachable.as_deref() });
+    if let Some(statistics) = &statistics {
+        command.env("MAPBACK_STATS", statistics.collector.path());
+    }
+    let beside = || Watch::begin(options.flush_every.0);
+    let supervised = child::supervise(&mut command, inherited, beside);
+    let (pid, end, watch) = supervised.map_err(|e| cannot_start(&path, &e))?;
+    if let Some(watch) = watch {
+        watch.end();
+    }
+    if let Some(statistics) = statistics {
+        let unreachable = verdict.unreachable.map(|why| why.to_string());
+        statistics.show(&Subject { path: &path, pid, end, unreachable: unreachable.as_deref() });
+    }
     drop(library);
     Ok(end.reenact())
 }

@@ -89,6 +89,14 @@ fn flush() {
 
 extern "C" fn at_exit(_: *mut c_void) {
     finish();
+    depart();
+}
+
+/// Nothing of the program runs any more: its images are let go of.
+fn depart() {
+    if let Some(space) = existing() {
+        space.depart();
+    }
 }
 
 /// The process ends: everything is written back, and the statistics are told.
@@ -150,6 +158,7 @@ unsafe extern "C" fn _Fork() -> pid_t {
 #[unsafe(no_mangle)]
 unsafe extern "C" fn _exit(status: c_int) -> ! {
     finish();
+    depart();
     exit_group(status)
 }
 
@@ -191,7 +200,30 @@ macro_rules! after_flush {
     )*};
 }
 
-after_flush! {
+/// As [`after_flush`], for what comes back only if it failed: the program's maps end with it.
+macro_rules! ending {
+    ($(fn $name:ident($($arg:ident: $ty:ty),*) -> $ret:ty;)*) => {$(
+        /// Writes everything back, then does what libc does.
+        ///
+        /// # Safety
+        /// As libc's.
+        #[unsafe(no_mangle)]
+        unsafe extern "C" fn $name($($arg: $ty),*) -> $ret {
+            flush();
+            if let Some(space) = existing() {
+                space.owes_nothing(true);
+            }
+            // SAFETY: the program's own request.
+            let failed = unsafe { real::$name($($arg),*) };
+            if let Some(space) = existing() {
+                space.owes_nothing(false);
+            }
+            failed
+        }
+    )*};
+}
+
+ending! {
     fn execve(path: *const c_char, argv: *const *const c_char, envp: *const *const c_char) -> c_int;
     fn execv(path: *const c_char, argv: *const *const c_char) -> c_int;
     fn execvp(file: *const c_char, argv: *const *const c_char) -> c_int;
@@ -199,6 +231,9 @@ after_flush! {
     fn fexecve(fd: c_int, argv: *const *const c_char, envp: *const *const c_char) -> c_int;
     fn execveat(dir: c_int, path: *const c_char, argv: *const *const c_char, envp: *const *const c_char,
         flags: c_int) -> c_int;
+}
+
+after_flush! {
     fn posix_spawn(pid: *mut pid_t, path: *const c_char, actions: *const c_void, attr: *const c_void,
         argv: *const *const c_char, envp: *const *const c_char) -> c_int;
     fn posix_spawnp(pid: *mut pid_t, file: *const c_char, actions: *const c_void, attr: *const c_void,

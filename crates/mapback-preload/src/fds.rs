@@ -1,7 +1,7 @@
 //! Closing and replacing descriptors: mapback's own are not the program's to close.
 
-use crate::errno;
 use crate::next::next;
+use crate::{errno, forget_fd};
 use libc::{c_int, c_uint};
 use mapback::Errno;
 use mapback::raw::{close_parked, first_guarded, is_guarded};
@@ -25,6 +25,7 @@ unsafe extern "C-unwind" fn close(fd: c_int) -> c_int {
     }
     // SAFETY: the program's own request.
     let done = unsafe { real::close(fd) };
+    forget_fd(fd);
     close_parked();
     done
 }
@@ -38,7 +39,9 @@ unsafe extern "C-unwind" fn dup2(old: c_int, new: c_int) -> c_int {
         return -1;
     }
     // SAFETY: the program's own request.
-    unsafe { real::dup2(old, new) }
+    let done = unsafe { real::dup2(old, new) };
+    forget_fd(new);
+    done
 }
 
 /// # Safety
@@ -50,7 +53,9 @@ unsafe extern "C-unwind" fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int 
         return -1;
     }
     // SAFETY: the program's own request.
-    unsafe { real::dup3(old, new, flags) }
+    let done = unsafe { real::dup3(old, new, flags) };
+    forget_fd(new);
+    done
 }
 
 /// Closes around mapback's own descriptors.
@@ -59,6 +64,7 @@ unsafe extern "C-unwind" fn dup3(old: c_int, new: c_int, flags: c_int) -> c_int 
 /// As libc's.
 #[unsafe(no_mangle)]
 pub(crate) unsafe extern "C-unwind" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
+    mapback::posix::forget_all_fds();
     let mut from = first;
     while from <= last {
         let Some(ours) = first_guarded(from..last.saturating_add(1)) else { break };

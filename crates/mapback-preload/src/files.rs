@@ -2,10 +2,10 @@
 
 use crate::errno::{count, last as last_error, status};
 use crate::next::next;
-use crate::{existing, no_images};
+use crate::{any_images, concerned, existing, forget_fd};
 use core::ffi::CStr;
-use libc::{FILE, c_char, c_int, c_uint, mode_t, off64_t};
-use mapback::posix::Change;
+use libc::{FILE, c_char, c_int, c_uint, c_void, mode_t, off64_t, size_t};
+use mapback::posix::{Change, Kind};
 use rustix::fd::{AsRawFd, BorrowedFd};
 use rustix::fs::{Mode, OFlags};
 
@@ -14,6 +14,9 @@ next! {
     fn openat64(dir: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int;
     fn fopen64(path: *const c_char, mode: *const c_char) -> *mut FILE;
     fn freopen64(path: *const c_char, mode: *const c_char, old: *mut FILE) -> *mut FILE;
+    fn fflush(file: *mut FILE) -> c_int;
+    fn fclose(file: *mut FILE) -> c_int;
+    fn fwrite(buf: *const c_void, size: size_t, n: size_t, file: *mut FILE) -> size_t;
     fn ftruncate64(fd: c_int, len: off64_t) -> c_int;
     fn truncate64(path: *const c_char, len: off64_t) -> c_int;
     fn fallocate64(fd: c_int, mode: c_int, off: off64_t, len: off64_t) -> c_int;
@@ -31,7 +34,18 @@ next! {
 /// # Safety
 /// `path` must be a C string, or what the kernel answers with `EFAULT`.
 unsafe fn opening(dir: c_int, path: *const c_char, flags: c_int, open: impl Fn() -> c_int) -> c_int {
-    if flags & libc::O_TRUNC == 0 || no_images() || path.is_null() {
+    // SAFETY: the caller's word.
+    let fd = unsafe { truncating(dir, path, flags, open) };
+    forget_fd(fd);
+    fd
+}
+
+/// As [`opening`].
+///
+/// # Safety
+/// As [`opening`].
+unsafe fn truncating(dir: c_int, path: *const c_char, flags: c_int, open: impl Fn() -> c_int) -> c_int {
+    if flags & libc::O_TRUNC == 0 || any_images().is_none() || path.is_null() {
         return open();
     }
     // SAFETY: not −1, which `openat` takes for a descriptor that is not open; the kernel judges it.
@@ -40,17 +54,15 @@ unsafe fn opening(dir: c_int, path: *const c_char, flags: c_int, open: impl Fn()
     let name = unsafe { CStr::from_ptr(path) };
     let follow = if flags & libc::O_NOFOLLOW != 0 { OFlags::NOFOLLOW } else { OFlags::empty() };
     match rustix::fs::openat(at, name, OFlags::PATH | OFlags::CLOEXEC | follow, Mode::empty()) {
-        Ok(file) => changing_to(file.as_raw_fd(), Change::Nothing, open, |fd| fd >= 0),
+        Ok(file) => changing_to(file.as_raw_fd(), Kind::Writes, Change::Nothing, open, |fd| fd >= 0),
         Err(_) => open(),
     }
 }
 
 /// After a stream was opened by libc itself: what it truncated is gone from the image too.
 fn truncated(fd: c_int) {
-    if fd >= 0
-        && !no_images()
-        && let Some(space) = existing()
-        && let Err(errno) = space.changing(fd, || ((), Change::Nothing))
+    if let Some(space) = concerned(fd)
+        && let Err(errno) = space.changing(fd, Kind::Writes, || ((), Change::Nothing))
     {
         crate::settings::report(&format!("cannot follow a truncation by fopen: {errno}"));
     }
@@ -127,10 +139,14 @@ unsafe extern "C-unwind" fn __open_2(path: *const c_char, flags: c_int) -> c_int
 /// # Safety
 /// `mode` must be a C string, and `file` null or a stream.
 unsafe fn stream_opened(file: *mut FILE, mode: *const c_char) -> *mut FILE {
-    // SAFETY: the caller's word; the string has at least its end.
-    if !file.is_null() && unsafe { *mode } == b'w' as c_char {
+    if !file.is_null() {
         // SAFETY: the caller's word.
-        truncated(unsafe { libc::fileno(file) });
+        let fd = unsafe { libc::fileno(file) };
+        forget_fd(fd);
+        // SAFETY: the caller's word; the string has at least its end.
+        if unsafe { *mode } == b'w' as c_char {
+            truncated(fd);
+        }
     }
     file
 }
@@ -167,16 +183,78 @@ unsafe extern "C-unwind" fn freopen(path: *const c_char, mode: *const c_char, ol
     unsafe { freopen64(path, mode, old) }
 }
 
+/// After libc wrote a stream's buffer by calls that nobody sees.
+///
+/// # Safety
+/// `file` must be a stream.
+pub(crate) unsafe fn stream_written(file: *mut FILE) {
+    // SAFETY: the caller's word.
+    let fd = unsafe { libc::fileno(file) };
+    if let Some(space) = concerned(fd)
+        && let Err(errno) = space.after_unseen_write(fd)
+    {
+        crate::settings::report(&format!("cannot take over what a stream wrote: {errno}"));
+    }
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn fflush(file: *mut FILE) -> c_int {
+    // SAFETY: the program's own request.
+    let done = unsafe { real::fflush(file) };
+    if !file.is_null() {
+        // SAFETY: the program's own stream.
+        unsafe { stream_written(file) };
+    }
+    done
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn fclose(file: *mut FILE) -> c_int {
+    if !file.is_null() {
+        // SAFETY: the program's own stream.
+        let fd = unsafe { libc::fileno(file) };
+        if concerned(fd).is_some() {
+            // SAFETY: as above.
+            unsafe { fflush(file) };
+        }
+        forget_fd(fd);
+    }
+    // SAFETY: the program's own request.
+    let done = unsafe { real::fclose(file) };
+    mapback::raw::close_parked();
+    done
+}
+
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn fwrite(buf: *const c_void, size: size_t, n: size_t, file: *mut FILE) -> size_t {
+    // SAFETY: the program's own request.
+    let done = unsafe { real::fwrite(buf, size, n, file) };
+    // SAFETY: the program's own stream.
+    unsafe { stream_written(file) };
+    done
+}
+
 /// Runs a call that changes the file behind `fd`; its value is −1 with `errno`, or good.
 fn changing(fd: c_int, change: Change, call: impl Fn() -> c_int) -> c_int {
-    changing_to(fd, change, call, |value| value == 0)
+    changing_to(fd, Kind::Writes, change, call, |value| value == 0)
 }
 
 /// As [`changing`], for a call whose good values `good` knows.
-fn changing_to(fd: c_int, change: Change, call: impl Fn() -> c_int, good: impl Fn(c_int) -> bool) -> c_int {
-    let concerned = if no_images() { None } else { existing().filter(|s| s.has_image(fd)) };
-    let Some(space) = concerned else { return call() };
-    let done = space.changing(fd, || {
+fn changing_to(
+    fd: c_int,
+    kind: Kind,
+    change: Change,
+    call: impl Fn() -> c_int,
+    good: impl Fn(c_int) -> bool,
+) -> c_int {
+    let Some(space) = concerned(fd) else { return call() };
+    let done = space.changing(fd, kind, || {
         let done = call();
         let failed = (done < 0).then(last_error);
         ((done, failed), if good(done) { change } else { Change::Nothing })
@@ -209,7 +287,7 @@ unsafe extern "C-unwind" fn ftruncate(fd: c_int, len: off64_t) -> c_int {
 unsafe extern "C-unwind" fn truncate64(path: *const c_char, len: off64_t) -> c_int {
     // SAFETY: the program's own request.
     let call = || unsafe { real::truncate64(path, len) };
-    if no_images() || path.is_null() {
+    if any_images().is_none() || path.is_null() {
         return call();
     }
     // SAFETY: the program gave the kernel a path.
@@ -232,15 +310,15 @@ unsafe extern "C-unwind" fn truncate(path: *const c_char, len: off64_t) -> c_int
 /// As libc's.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn fallocate64(fd: c_int, mode: c_int, off: off64_t, len: off64_t) -> c_int {
-    let change = match mode & !libc::FALLOC_FL_KEEP_SIZE {
-        0 => Change::Nothing,
+    let (kind, change) = match mode & !libc::FALLOC_FL_KEEP_SIZE {
+        0 => (Kind::Writes, Change::Nothing),
         libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_ZERO_RANGE => {
-            Change::Wrote(off as u64..(off as u64).saturating_add(len as u64))
+            (Kind::Writes, Change::Wrote(off as u64..(off as u64).saturating_add(len as u64)))
         }
-        _ => Change::All,
+        _ => (Kind::Moves, Change::Wrote(0..u64::MAX)),
     };
     // SAFETY: the program's own request.
-    changing(fd, change, || unsafe { real::fallocate64(fd, mode, off, len) })
+    changing_to(fd, kind, change, || unsafe { real::fallocate64(fd, mode, off, len) }, |value| value == 0)
 }
 
 /// # Safety
@@ -272,8 +350,8 @@ unsafe extern "C-unwind" fn posix_fallocate(fd: c_int, off: off64_t, len: off64_
 
 /// Writes the image's changes back before the kernel syncs the file (L3).
 fn synced(fd: c_int, call: impl Fn() -> c_int) -> c_int {
-    if !no_images()
-        && let Some(Err(errno)) = existing().map(|s| s.before_sync(fd))
+    if let Some(space) = concerned(fd)
+        && let Err(errno) = space.before_sync(fd)
     {
         return count(Err(errno)) as c_int;
     }

@@ -39,10 +39,22 @@ fn existing() -> Option<&'static Space> {
     SPACE.get()
 }
 
-/// Whether no file has an image, so that a call on a descriptor cannot concern us.
+/// The space, if the file behind a descriptor may have an image, here or in another process.
 #[inline]
-fn no_images() -> bool {
-    existing().is_none_or(|s| !s.has_images())
+fn concerned(fd: core::ffi::c_int) -> Option<&'static Space> {
+    if mapback::posix::may_have_image(fd) { existing() } else { None }
+}
+
+/// The space, if any file may have an image.
+#[inline]
+fn any_images() -> Option<&'static Space> {
+    if mapback::posix::may_have_images() { existing() } else { None }
+}
+
+/// A descriptor stands for something else from now on, or for nothing.
+#[inline]
+fn forget_fd(fd: core::ffi::c_int) {
+    mapback::posix::forget_fd(fd);
 }
 
 /// Runs when the library is loaded, before the program's own constructors.

@@ -1,11 +1,10 @@
 //! Calls that read: a file that has an image must show the image's changes, and memory that the `fault` tracker
 //! armed must be opened for the kernel first (it would get `EFAULT`, not a fault that we could handle).
 
-use crate::errno::count;
+use crate::concerned;
+use crate::errno::{count, last as last_error};
 use crate::next::next;
-use crate::{existing, no_images};
 use libc::{c_int, c_uint, c_void, iovec, msghdr, off64_t, size_t, sockaddr, socklen_t, ssize_t};
-use mapback::Errno;
 use mapback::raw::{self, Held};
 
 next! {
@@ -22,9 +21,29 @@ next! {
     fn fread(buf: *mut c_void, size: size_t, n: size_t, file: *mut libc::FILE) -> size_t;
 }
 
-/// Before the file behind a descriptor is read.
-fn ready(fd: c_int) -> Result<(), Errno> {
-    if no_images() { Ok(()) } else { existing().map_or(Ok(()), |s| s.before_read(fd)) }
+/// Reads a file that may have an image.
+fn through(
+    fd: c_int,
+    off: Option<i64>,
+    buffers: &[(usize, usize)],
+    call: impl FnOnce() -> ssize_t,
+) -> ssize_t {
+    let Some(space) = concerned(fd) else { return call() };
+    let off = off.and_then(|off| u64::try_from(off).ok());
+    count(space.reading(fd, off, buffers, || {
+        let done = call();
+        usize::try_from(done).map_err(|_| last_error())
+    }))
+}
+
+/// What a vector of buffers names: `iov` points to `n` vectors, as the program promised the kernel, which reads it too.
+fn vectors(iov: *const iovec, n: c_int) -> Vec<(usize, usize)> {
+    if iov.is_null() || !(0..=1024).contains(&n) {
+        return Vec::new();
+    }
+    // SAFETY: the caller's word.
+    let vectors = unsafe { core::slice::from_raw_parts(iov, n as usize) };
+    vectors.iter().map(|v| (v.iov_base as usize, v.iov_len)).collect()
 }
 
 /// Memory, opened for the kernel; `None` when none of it is armed by faults.
@@ -46,12 +65,9 @@ pub(crate) unsafe fn open_all(iov: *const iovec, n: c_int) -> Option<Vec<Held>> 
     if held.is_empty() { None } else { Some(held) }
 }
 
-/// Makes the call after [`ready`], holding the memory; `$real` is a cancellation point.
-macro_rules! reading {
-    ($fd:expr, $held:expr, $real:expr) => {{
-        if let Err(errno) = ready($fd) {
-            return count(Err(errno));
-        }
+/// Makes the call, holding the memory; `$real` is a cancellation point.
+macro_rules! holding {
+    ($held:expr, $real:expr) => {{
         let held = $held;
         // SAFETY: the program's own request. A cancellation unwinds through here and lets go of the memory.
         let done = unsafe { $real };
@@ -60,11 +76,38 @@ macro_rules! reading {
     }};
 }
 
+/// As [`holding`], for what reads a descriptor: first of all, and with nothing in its way, what does not concern us.
+macro_rules! reading {
+    ($fd:expr, $off:expr, $buffers:expr, $held:expr, $real:expr) => {{
+        if !raw::signal::segv_is_ours() && concerned($fd).is_none() {
+            // SAFETY: the program's own request.
+            return unsafe { $real };
+        }
+        // SAFETY: as above. A cancellation unwinds through here and lets go of the memory.
+        watched($fd, $off, move || ($held, $buffers), move || unsafe { $real })
+    }};
+}
+
+/// Reads into memory that may be armed, from a file that may have an image.
+#[cold]
+#[inline(never)]
+fn watched<H, B: AsRef<[(usize, usize)]>>(
+    fd: c_int,
+    off: Option<i64>,
+    memory: impl FnOnce() -> (H, B),
+    call: impl FnOnce() -> ssize_t,
+) -> ssize_t {
+    let (held, buffers) = memory();
+    let done = through(fd, off, buffers.as_ref(), call);
+    drop(held);
+    done
+}
+
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn read(fd: c_int, buf: *mut c_void, len: size_t) -> ssize_t {
-    reading!(fd, open(buf, len), real::read(fd, buf, len))
+    reading!(fd, None, [(buf as usize, len)], open(buf, len), real::read(fd, buf, len))
 }
 
 /// # Safety
@@ -97,7 +140,7 @@ unsafe extern "C-unwind" fn pread(fd: c_int, buf: *mut c_void, len: size_t, off:
 /// As libc's.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pread64(fd: c_int, buf: *mut c_void, len: size_t, off: off64_t) -> ssize_t {
-    reading!(fd, open(buf, len), real::pread64(fd, buf, len, off))
+    reading!(fd, Some(off), [(buf as usize, len)], open(buf, len), real::pread64(fd, buf, len, off))
 }
 
 /// # Safety
@@ -134,8 +177,7 @@ unsafe extern "C-unwind" fn __pread64_chk(
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn readv(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t {
     // SAFETY: the program's own vectors.
-    let held = unsafe { open_all(iov, n) };
-    reading!(fd, held, real::readv(fd, iov, n))
+    reading!(fd, None, vectors(iov, n), unsafe { open_all(iov, n) }, real::readv(fd, iov, n))
 }
 
 /// # Safety
@@ -151,8 +193,7 @@ unsafe extern "C-unwind" fn preadv(fd: c_int, iov: *const iovec, n: c_int, off: 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn preadv64(fd: c_int, iov: *const iovec, n: c_int, off: off64_t) -> ssize_t {
     // SAFETY: the program's own vectors.
-    let held = unsafe { open_all(iov, n) };
-    reading!(fd, held, real::preadv64(fd, iov, n, off))
+    reading!(fd, Some(off), vectors(iov, n), unsafe { open_all(iov, n) }, real::preadv64(fd, iov, n, off))
 }
 
 /// # Safety
@@ -181,14 +222,15 @@ unsafe extern "C-unwind" fn preadv64v2(
 ) -> ssize_t {
     // SAFETY: the program's own vectors.
     let held = unsafe { open_all(iov, n) };
-    reading!(fd, held, real::preadv64v2(fd, iov, n, off, flags))
+    let at = if off == -1 { None } else { Some(off) };
+    reading!(fd, at, vectors(iov, n), held, real::preadv64v2(fd, iov, n, off, flags))
 }
 
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn recv(fd: c_int, buf: *mut c_void, len: size_t, flags: c_int) -> ssize_t {
-    reading!(-1, open(buf, len), real::recv(fd, buf, len, flags))
+    holding!(open(buf, len), real::recv(fd, buf, len, flags))
 }
 
 /// # Safety
@@ -202,7 +244,7 @@ unsafe extern "C-unwind" fn recvfrom(
     from: *mut sockaddr,
     from_len: *mut socklen_t,
 ) -> ssize_t {
-    reading!(-1, open(buf, len), real::recvfrom(fd, buf, len, flags, from, from_len))
+    holding!(open(buf, len), real::recvfrom(fd, buf, len, flags, from, from_len))
 }
 
 /// # Safety
@@ -211,14 +253,14 @@ unsafe extern "C-unwind" fn recvfrom(
 unsafe extern "C-unwind" fn recvmsg(fd: c_int, msg: *mut msghdr, flags: c_int) -> ssize_t {
     // SAFETY: the program gave the kernel a message header; a null one is left to the kernel.
     let held = unsafe { msg.as_ref().and_then(|m| open_all(m.msg_iov, m.msg_iovlen as c_int)) };
-    reading!(-1, held, real::recvmsg(fd, msg, flags))
+    holding!(held, real::recvmsg(fd, msg, flags))
 }
 
 /// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn getrandom(buf: *mut c_void, len: size_t, flags: c_uint) -> ssize_t {
-    reading!(-1, open(buf, len), real::getrandom(buf, len, flags))
+    holding!(open(buf, len), real::getrandom(buf, len, flags))
 }
 
 /// A large `fread` reads straight into the program's memory, inside libc.
@@ -232,9 +274,11 @@ unsafe extern "C-unwind" fn fread(
     n: size_t,
     file: *mut libc::FILE,
 ) -> size_t {
-    if !no_images() {
-        // SAFETY: the program's own stream. An error shows in the read itself.
-        let _ = ready(unsafe { libc::fileno(file) });
+    // SAFETY: the program's own stream.
+    let fd = unsafe { libc::fileno(file) };
+    if let Some(space) = concerned(fd) {
+        // An error shows in the read itself.
+        let _ = space.before_read(fd);
     }
     let held = open(buf, size.saturating_mul(n));
     // SAFETY: the program's own request.

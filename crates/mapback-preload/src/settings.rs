@@ -2,7 +2,7 @@
 
 use glob::{MatchOptions, Pattern};
 use mapback::TrackerKind;
-use mapback::posix::{Config, Mode, Space};
+use mapback::posix::{Config, Mode, Share, Space};
 use rustix::fs::{Mode as FileMode, OFlags};
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -29,9 +29,15 @@ pub(crate) fn space() -> Space {
         mode,
         tracker,
         include_tmpfs: text("MAPBACK_INCLUDE_TMPFS").is_some_and(|v| v != "0"),
+        share: share(),
         choose: choose(&patterns("MAPBACK_ONLY"), &patterns("MAPBACK_EXCEPT")),
         report,
     })
+}
+
+fn share() -> Share {
+    let dir = std::env::var_os("MAPBACK_SHARED_DIR").filter(|dir| !dir.is_empty());
+    dir.map_or(Share::Default, |dir| Share::In(dir.into()))
 }
 
 fn text(name: &str) -> Option<String> {

@@ -1,11 +1,11 @@
 //! Calls that change a file's bytes: if it has an image, image and file must stay one (L2).
 
+use crate::concerned;
 use crate::errno::{count, last as last_error};
 use crate::next::next;
-use crate::{existing, no_images};
 use libc::{c_int, c_uint, c_void, iovec, off64_t, size_t, ssize_t};
 use mapback::Errno;
-use mapback::posix::Change;
+use mapback::posix::{Change, Kind};
 use mapback::raw::{self, Sysno};
 use rustix::fd::BorrowedFd;
 use rustix::fs::{OFlags, SeekFrom};
@@ -23,19 +23,30 @@ next! {
         flags: c_uint) -> ssize_t;
 }
 
-/// Makes a call that writes to `fd` at `off`, or at the file offset; `None`: no image is concerned.
-fn write_through(fd: c_int, off: Option<i64>, nr: Sysno, args: [usize; 6]) -> Option<ssize_t> {
-    if no_images() {
-        return None;
-    }
-    let space = existing().filter(|s| s.has_image(fd))?;
-    let done = space.changing(fd, || {
-        // SAFETY: the program's own request.
-        let done = unsafe { raw::call(nr, args) };
+/// Makes a call that writes to `fd` at `off`, or at the file offset; first of all, and with nothing in its way, one that
+/// does not concern us.
+macro_rules! writing {
+    ($fd:expr, $off:expr, $nr:expr, $args:expr, $real:expr) => {{
+        if concerned($fd).is_none() {
+            // SAFETY: the program's own request.
+            return unsafe { $real };
+        }
+        write_through($fd, $off, $nr, $args)
+    }};
+}
+
+#[cold]
+#[inline(never)]
+fn write_through(fd: c_int, off: Option<i64>, nr: Sysno, args: [usize; 6]) -> ssize_t {
+    // SAFETY: the program's own request.
+    let call = || unsafe { raw::call(nr, args) };
+    let Some(space) = concerned(fd) else { return count(call()) };
+    let done = space.changing(fd, Kind::Writes, || {
+        let done = call();
         let change = done.map_or(Change::Nothing, |n| wrote(fd, off, n as u64));
         (done, change)
     });
-    Some(count(done.and_then(|done| done)))
+    count(done.and_then(|done| done))
 }
 
 /// Where `n` bytes have just gone.
@@ -48,7 +59,7 @@ fn wrote(fd: c_int, off: Option<i64>, n: u64) -> Change {
         Some(off) => Ok(off as u64 + n),
         None => rustix::fs::seek(fd, SeekFrom::Current(0)),
     };
-    end.map_or(Change::All, |end| Change::Wrote(end.saturating_sub(n)..end))
+    end.map_or(Change::Unknown, |end| Change::Wrote(end.saturating_sub(n)..end))
 }
 
 /// # Safety
@@ -56,8 +67,7 @@ fn wrote(fd: c_int, off: Option<i64>, n: u64) -> Change {
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn write(fd: c_int, buf: *const c_void, len: size_t) -> ssize_t {
     let args = [fd as usize, buf as usize, len, 0, 0, 0];
-    // SAFETY: the program's own request.
-    write_through(fd, None, Sysno::write, args).unwrap_or_else(|| unsafe { real::write(fd, buf, len) })
+    writing!(fd, None, Sysno::write, args, real::write(fd, buf, len))
 }
 
 /// # Safety
@@ -73,9 +83,7 @@ unsafe extern "C-unwind" fn pwrite(fd: c_int, buf: *const c_void, len: size_t, o
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pwrite64(fd: c_int, buf: *const c_void, len: size_t, off: off64_t) -> ssize_t {
     let args = [fd as usize, buf as usize, len, off as usize, 0, 0];
-    write_through(fd, Some(off), Sysno::pwrite64, args)
-        // SAFETY: the program's own request.
-        .unwrap_or_else(|| unsafe { real::pwrite64(fd, buf, len, off) })
+    writing!(fd, Some(off), Sysno::pwrite64, args, real::pwrite64(fd, buf, len, off))
 }
 
 /// # Safety
@@ -83,8 +91,7 @@ unsafe extern "C-unwind" fn pwrite64(fd: c_int, buf: *const c_void, len: size_t,
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn writev(fd: c_int, iov: *const iovec, n: c_int) -> ssize_t {
     let args = [fd as usize, iov as usize, n as usize, 0, 0, 0];
-    // SAFETY: the program's own request.
-    write_through(fd, None, Sysno::writev, args).unwrap_or_else(|| unsafe { real::writev(fd, iov, n) })
+    writing!(fd, None, Sysno::writev, args, real::writev(fd, iov, n))
 }
 
 /// # Safety
@@ -100,9 +107,7 @@ unsafe extern "C-unwind" fn pwritev(fd: c_int, iov: *const iovec, n: c_int, off:
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pwritev64(fd: c_int, iov: *const iovec, n: c_int, off: off64_t) -> ssize_t {
     let args = [fd as usize, iov as usize, n as usize, off as usize, 0, 0];
-    write_through(fd, Some(off), Sysno::pwritev, args)
-        // SAFETY: the program's own request.
-        .unwrap_or_else(|| unsafe { real::pwritev64(fd, iov, n, off) })
+    writing!(fd, Some(off), Sysno::pwritev, args, real::pwritev64(fd, iov, n, off))
 }
 
 /// # Safety
@@ -131,24 +136,18 @@ unsafe extern "C-unwind" fn pwritev64v2(
 ) -> ssize_t {
     let args = [fd as usize, iov as usize, n as usize, off as usize, 0, flags as usize];
     let at = if off == -1 { None } else { Some(off) };
-    write_through(fd, at, Sysno::pwritev2, args)
-        // SAFETY: the program's own request.
-        .unwrap_or_else(|| unsafe { real::pwritev64v2(fd, iov, n, off, flags) })
+    writing!(fd, at, Sysno::pwritev2, args, real::pwritev64v2(fd, iov, n, off, flags))
 }
 
 /// Makes a call that copies from one descriptor to another.
 fn copy_through(from: c_int, to: c_int, off: Option<i64>, call: impl Fn() -> ssize_t) -> ssize_t {
-    if no_images() {
-        return call();
-    }
-    let Some(space) = existing() else { return call() };
-    if let Err(errno) = space.before_read(from) {
+    if let Some(space) = concerned(from)
+        && let Err(errno) = space.before_read(from)
+    {
         return count(Err(errno));
     }
-    if !space.has_image(to) {
-        return call();
-    }
-    let done = space.changing(to, || {
+    let Some(space) = concerned(to) else { return call() };
+    let done = space.changing(to, Kind::Writes, || {
         let done = call();
         let failed = (done < 0).then(last_error);
         ((done, failed), if done > 0 { wrote(to, off, done as u64) } else { Change::Nothing })
@@ -216,7 +215,7 @@ unsafe extern "C-unwind" fn splice(
     let blocks = flags & libc::SPLICE_F_NONBLOCK == 0
         && from >= 0
         && rustix::fs::fcntl_getfl(open(from)).is_ok_and(|f| !f.contains(OFlags::NONBLOCK));
-    if !blocks || no_images() || !existing().is_some_and(|s| s.has_image(to)) {
+    if !blocks || !concerned(to).is_some_and(|s| s.has_image(to)) {
         return call(flags);
     }
     loop {

@@ -6,22 +6,40 @@
 //! This crate is the engine. [`posix`] has the semantics of the `mmap` family over the address space of a process;
 //! the interposer and the `mapback` command are thin faces of it.
 
+#[cfg(target_os = "linux")]
+mod error;
 #[cfg_attr(windows, path = "image/windows/mod.rs")]
 mod image;
+#[cfg(target_os = "linux")]
+pub mod keeper;
+#[cfg(target_os = "linux")]
+mod map;
 mod page;
+#[cfg_attr(windows, path = "posix/windows/mod.rs")]
 pub mod posix;
 #[cfg(target_os = "linux")]
 pub mod probe;
 #[cfg(target_os = "linux")]
 pub mod raw;
+#[cfg(target_os = "linux")]
+mod report;
 mod stats;
-mod store;
+pub mod store;
 mod sync;
 mod sys;
 mod track;
 #[cfg(windows)]
 pub mod windows;
 
+#[cfg(target_os = "linux")]
+pub use error::{Conflict, Error};
+#[cfg(target_os = "linux")]
+pub use image::working::OnConflict;
+#[cfg(target_os = "linux")]
+pub use map::{
+    Advice, Mmap, MmapAsRawDesc, MmapMut, MmapOptions, MmapRaw, MmapRawDescriptor, RemapOptions, Snapshot,
+    Source, UncheckedAdvice,
+};
 pub use stats::FileStats;
 pub use sys::Errno;
 pub use track::{TrackerKind, UnknownTracker};

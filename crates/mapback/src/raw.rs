@@ -92,6 +92,7 @@ pub mod signal {
     }
 
     /// Whether the `fault` tracker's handler is installed, so that SIGSEGV must never really be blocked.
+    #[inline]
     pub fn segv_is_ours() -> bool {
         os::chain::installed()
     }

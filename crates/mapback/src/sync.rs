@@ -9,8 +9,5 @@ pub(crate) use core::sync::atomic::{AtomicU16, Ordering};
 /// A mutex that parks on a futex: no libc, no owner, so that both sides of a fork can release it.
 #[cfg(target_os = "linux")]
 pub(crate) type Mutex<T> = rustix_futex_sync::Mutex<T>;
-/// Its guard.
-#[cfg(target_os = "linux")]
-pub(crate) type MutexGuard<'a, T> = rustix_futex_sync::MutexGuard<'a, T>;
 #[cfg(windows)]
 pub(crate) use crate::sys::os::sync::{Mutex, MutexGuard};

@@ -9,6 +9,7 @@ use super::trackers;
 use crate::ctx::Ctx;
 use crate::mapback::{Mapback, Maps};
 use crate::mounts::{Kind, Mount};
+use crate::python::PYTHON;
 use crate::report::Report;
 use crate::run::{Cmd, Done, how};
 
@@ -67,9 +68,8 @@ pub(crate) fn run(ctx: &Ctx, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// Debian's interpreter by its full path: another one in PATH would not have Debian's tests.
 fn test_mmap(dir: &Path) -> Cmd {
-    Cmd::new("/usr/bin/python3.11")
+    Cmd::new(PYTHON)
         .args(["-m", "test", "test_mmap", "-v", "-u", "largefile", "--tempdir"])
         .arg(dir)
         .cwd(dir)

@@ -4,6 +4,11 @@ mod ac_func_mmap;
 pub(crate) mod conformance;
 mod cpython;
 mod fsx;
+pub(crate) mod fsx_many;
+pub(crate) mod lmdb;
+pub(crate) mod several;
+pub(crate) mod sharing;
+pub(crate) mod sqlite;
 mod unit;
 mod windows;
 
@@ -35,6 +40,8 @@ const MOUNTS: [Need; 3] = [Need::Programs, Need::FUSE, Need::BINDFS];
 const AUTOCONF: [Need; 6] = [Need::Programs, Need::FUSE, Need::BINDFS, Need::AUTOCONF, Need::CC, Need::LIBC];
 const CPYTHON: [Need; 4] = [Need::Programs, Need::FUSE, Need::PYTHON, Need::PYTHON_TESTS];
 const FSX: [Need; 3] = [Need::Programs, Need::FUSE, Need::Fsx];
+const SQLITE: [Need; 3] = [Need::Programs, Need::FUSE, Need::PYTHON];
+const LMDB: [Need; 5] = [Need::Programs, Need::FUSE, Need::PYTHON, Need::VENV, Need::PyLmdb];
 
 const RUST_SOURCES: [Need; 3] = [Need::RUSTC, Need::CARGO, Need::RUST_SOURCES];
 const WINDOWS: [Need; 6] =
@@ -52,6 +59,10 @@ pub(crate) const STAGES: &[Stage] = &[
         conformance::clauses,
     ),
     stage("faults", "storage that fails, and what is written to it", &MOUNTS, conformance::faults),
+    stage("sharing-native", "one file in several processes, by the kernel's own mmap", &[], sharing::native),
+    stage("sharing", "one file in several processes under mapback", &MOUNTS, sharing::sharing),
+    stage("kills", "processes that share a file are killed at any moment", &MOUNTS, sharing::kills),
+    stage("hostile", "what others may do in the directory of images", &[Need::Programs], sharing::hostile),
     stage(
         "model",
         "random calls under mapback against the kernel's mmap",
@@ -61,6 +72,14 @@ pub(crate) const STAGES: &[Stage] = &[
     stage("ac-func-mmap", "Autoconf's own program, natively and under mapback", &AUTOCONF, ac_func_mmap::run),
     stage("cpython", "CPython's own test_mmap, natively and under mapback", &CPYTHON, cpython::run),
     stage("fsx", "random operations on a file, checked by fsx, under mapback", &FSX, fsx::run),
+    stage(
+        "fsx-many",
+        "random operations of four processes on one file",
+        &[Need::Programs, Need::FUSE],
+        fsx_many::run,
+    ),
+    stage("sqlite", "SQLite in WAL mode, one writer and two reader processes", &SQLITE, sqlite::run),
+    stage("lmdb", "LMDB with writemap and map_async, and py-lmdb's own tests", &LMDB, lmdb::run),
     stage("windows", "the Windows library under Wine", &WINDOWS, windows::run),
     stage("targets", "systems that must at least compile", &RUST_SOURCES, windows::targets),
 ];

@@ -1,34 +1,94 @@
 //! From the store into the memory: loading, growing and shrinking, taking over what others wrote.
 
+use super::lock::Locked;
+use super::settle::Settled;
+use super::shared::{Record, Slot, Stage};
 use super::{Image, Io, to_pages};
 use crate::page;
 use crate::stats::{add, add_time};
-use crate::store::{Store, read_range};
+use crate::store::{Stamp, read_range};
 use crate::sys::Errno;
-use crate::sys::os;
+use crate::sys::os::{self, file::with_file_size};
 use crate::track::Pristine;
 use core::ops::Range;
 use core::sync::atomic::Ordering;
 use std::time::Instant;
 
 impl Image {
-    /// Loads the content, unless that was done. Whoever comes second waits for the first.
+    /// Loads the content, unless that was done, by this process or another. Whoever comes second waits for the first.
     ///
     /// # Errors
-    /// Those of reading the file; `ENOMEM`.
+    /// Those of reading the file; `ENOMEM`; `ENOSPC` where the shared directory is full.
     pub(crate) fn load(&self) -> Result<(), Errno> {
-        let mut io = self.io.lock();
-        if io.loaded {
+        let mut io = self.lock();
+        if io.loaded || self.is_loaded_by_others(&mut io)? {
             return Ok(());
         }
-        let len = io.store().len()?;
-        self.set_len(&mut io, 0, len)?;
-        let read = self.read_data(&mut io, 0..len)?;
-        if read < len {
+        let stamp = io.stamp()?;
+        // Nobody has a map yet; what a loader that died has left is no content.
+        self.set_len(&mut io, 0, 0)?;
+        self.set_len(&mut io, 0, stamp.len)?;
+        let read = self.read_data(&mut io, 0..stamp.len)?;
+        if read < stamp.len {
             // The file became shorter while it was read.
-            self.set_len(&mut io, len, read)?;
+            self.set_len(&mut io, stamp.len, read)?;
+        }
+        if let Some(control) = &mut io.control {
+            let stamp = Stamp { len: read, ..stamp };
+            control.write(Record { stage: Stage::Ready, stamp, ..Record::default() })?;
         }
         io.loaded = true;
+        Ok(())
+    }
+
+    /// Takes the content as it is in the memory, if another process loaded it; settles before what processes left that
+    /// died.
+    fn is_loaded_by_others(&self, io: &mut Locked<'_>) -> Result<bool, Errno> {
+        let Some(control) = &io.control else { return Ok(false) };
+        let (record, neighbours) = (control.record(), control.neighbours());
+        let alone = neighbours.live.is_empty();
+        if !alone {
+            self.note_shared(io);
+        }
+        let there = self.shm.len()?;
+        let sound = record.stage == Stage::Ready && (record.busy || there == record.stamp.len);
+        if !sound {
+            if !alone && record.stage == Stage::Ready {
+                return Err(Errno::IO);
+            }
+            self.forget_all(io, &neighbours.dead);
+            return Ok(false);
+        }
+        self.cover(io, there)?;
+        self.len.store(there, Ordering::Release);
+        if self.settle_dead(io, neighbours.dead, false) == Settled::Conflict && alone {
+            self.set_aside(io)?;
+            return Ok(false);
+        }
+        // Nobody tracked what an outsider wrote while no process had the image.
+        if alone && io.is_foreign() {
+            return Ok(false);
+        }
+        io.loaded = true;
+        Ok(true)
+    }
+
+    fn forget_all(&self, io: &Locked<'_>, dead: &[(usize, Slot)]) {
+        if let Some(control) = &io.control {
+            dead.iter().for_each(|(nth, _)| control.forget(*nth));
+        }
+    }
+
+    /// Keeps what cannot be written where `recover` finds it, and makes room for the file as it is now.
+    fn set_aside(&self, io: &mut Locked<'_>) -> Result<(), Errno> {
+        let (Some(control), Some(dir)) = (&mut io.control, &self.dir) else { return Ok(()) };
+        let kept = control.set_aside(dir, &self.shm)?;
+        control.write(Record { conflict: false, ..control.record() })?;
+        crate::report::line(&format!(
+            "the changes to {} are kept in {}",
+            self.name.display(),
+            kept.display()
+        ));
         Ok(())
     }
 
@@ -38,8 +98,11 @@ impl Image {
     /// # Errors
     /// `ENOMEM`.
     pub(crate) fn begin_comparing(&self) -> Result<(), Errno> {
-        let mut io = self.io.lock();
-        if !self.compare || io.pristine.is_some() {
+        if !self.compare {
+            return Ok(());
+        }
+        let mut io = self.lock();
+        if io.pristine.is_some() {
             return Ok(());
         }
         let mut pristine = Pristine::default();
@@ -61,24 +124,18 @@ impl Image {
     ///
     /// # Errors
     /// Those of reading; `ENOMEM`.
-    pub(crate) fn resize(&self, len: u64) -> Result<(), Errno> {
-        let mut io = self.io.lock();
-        // A relative may have changed the memory's length, and stored into what is new to us.
-        let (known, old) = (self.len(), self.shared_len());
-        self.set_len(&mut io, old, len)?;
+    pub(crate) fn follow_file(&self, io: &mut Locked<'_>, len: u64) -> Result<(), Errno> {
+        let old = self.len();
+        self.set_len(io, old, len)?;
         if len > old {
-            self.read_data(&mut io, old..len)?;
-        }
-        if old.min(len) > known {
-            io.marks.set(to_pages(&(known..old.min(len))));
+            self.read_data(io, old..len)?;
         }
         Ok(())
     }
 
     /// Sets the length of the memory and all that follows it.
     fn set_len(&self, io: &mut Io, old: u64, len: u64) -> Result<(), Errno> {
-        let known = self.len();
-        io.window.cover(&self.shm, len)?;
+        self.cover(io, len)?;
         if len > old {
             self.zero_tail(io, old);
         }
@@ -91,8 +148,8 @@ impl Image {
         self.shm.resize(len)?;
         self.len.store(len, Ordering::Release);
         let end = page::ceil64(len, os::page_size());
-        if end < old.max(known) {
-            io.marks.clear(to_pages(&(end..old.max(known))));
+        if end < old {
+            io.marks.clear(to_pages(&(end..old)));
         }
         Ok(())
     }
@@ -114,7 +171,7 @@ impl Image {
         let mut at = range.start;
         let mut reached = range.end;
         while let Some(data) = io.store().data(at, range.end) {
-            let read = fill(io, data.clone()).map_err(no_memory)?;
+            let read = self.fill(io, data.clone())?;
             add(&self.counters.bytes_loaded, read);
             if data.start + read < data.end {
                 reached = data.start + read;
@@ -126,18 +183,44 @@ impl Image {
         Ok(reached)
     }
 
-    /// Takes over bytes that were just written to the file by this process; the caller wrote back what had been
-    /// changed before, and holds the space's lock.
+    /// Takes over bytes that were just written to the file by this process, over whatever the memory has there.
     ///
     /// # Errors
     /// Those of reading.
-    pub(crate) fn take_over(&self, range: Range<u64>) -> Result<(), Errno> {
-        let mut io = self.io.lock();
+    pub(crate) fn take_over(&self, io: &mut Locked<'_>, range: Range<u64>) -> Result<(), Errno> {
         let range = range.start..range.end.min(self.len());
-        if range.is_empty() {
-            return Ok(());
+        if range.start < range.end { self.fill(io, range).map(drop) } else { Ok(()) }
+    }
+
+    /// Reads a range of the store into the memory. Returns the bytes read.
+    ///
+    /// The memory is written by a call, not by stores: where it cannot be had, that is an error and no fault.
+    fn fill(&self, io: &mut Io, range: Range<u64>) -> Result<u64, Errno> {
+        let Io { first, writer, pristine, .. } = io;
+        let store = writer.as_ref().unwrap_or(first);
+        let mut buffer = Vec::new();
+        let mut at = range.start;
+        while at < range.end {
+            let len = (range.end - at).min(PIECE) as usize;
+            // `compare` has to know what stands in the store.
+            let to = match pristine {
+                Some(pristine) => pristine.bytes_mut(at as usize, len),
+                None => {
+                    buffer.resize(len, 0);
+                    &mut buffer[..]
+                }
+            };
+            // SAFETY: `to` is as long as the piece.
+            let read = unsafe { read_range(store, to.as_mut_ptr(), at..at + len as u64) }?;
+            let end = at + read;
+            // SAFETY: as above.
+            with_file_size(end, || unsafe { self.shm.write(to.as_ptr(), read as usize, at) })?;
+            at = end;
+            if read < len as u64 {
+                break;
+            }
         }
-        fill(&mut io, range).map(drop)
+        Ok(at - range.start)
     }
 
     /// Punches a hole into the file and the memory, as `MADV_REMOVE` does.
@@ -145,8 +228,11 @@ impl Image {
     /// # Errors
     /// `EOPNOTSUPP` where the file system has no holes.
     pub(crate) fn punch(&self, range: Range<u64>) -> Result<(), Errno> {
-        let mut io = self.io.lock();
-        io.store().punch(range.clone())?;
+        let mut io = self.lock();
+        io.begin_changing();
+        let punched = io.store().punch(range.clone());
+        io.end_changing();
+        punched?;
         self.shm.punch(range.clone())?;
         io.marks.clear(to_pages(&range));
         let end = range.end.min(self.len()) as usize;
@@ -170,20 +256,20 @@ impl Image {
         let mut fresh = vec![0u8; CHUNK.min(end.saturating_sub(at)) as usize];
         while at < end {
             let part = at..end.min(at + CHUNK);
-            let mut io = self.io.lock();
+            let mut io = self.lock();
             // SAFETY: `fresh` is as long as any part.
             let read = unsafe { read_range(io.store(), fresh.as_mut_ptr(), part.clone()) }?;
             let before = snapshot(io.window.at(part.start), read as usize);
             // Pages changed up to here must keep their content; `compare` knows of each byte.
             let mut own = Vec::new();
-            if io.pristine.is_none() || self.is_forked() {
+            if io.pristine.is_none() || self.is_shared() {
                 changed(&mut |run| own.push(run));
             }
             for run in own {
                 let new = io.marks.set(to_pages(&run));
                 add(&self.counters.pages_changed, new as u64);
             }
-            let exact = !self.is_forked();
+            let exact = !self.is_shared();
             replace(&mut io, part.start, &before, &fresh[..read as usize], exact);
             at = part.end;
         }
@@ -191,32 +277,11 @@ impl Image {
     }
 }
 
+/// Bytes that are read at a time: small enough to stay in a cache on their way.
+const PIECE: u64 = 256 << 10;
+
 /// Receives ranges of bytes.
 pub(crate) type Found<'a> = &'a mut dyn FnMut(Range<u64>);
-
-/// Reads a range of the store into the memory. Returns the bytes read.
-fn fill(io: &mut Io, range: Range<u64>) -> Result<u64, Errno> {
-    let Io { window, first, writer, pristine, .. } = io;
-    let store = writer.as_ref().unwrap_or(first);
-    let Some(pristine) = pristine else {
-        // SAFETY: the window covers the image's length, which the range is inside of.
-        return unsafe { read_range(store, window.at(range.start), range) };
-    };
-    // `compare` has to know what stands in the store, not what a thread stored into the memory meanwhile: the store is
-    // read into the pristine copy first.
-    let (at, len) = (range.start as usize, (range.end - range.start) as usize);
-    let to = pristine.bytes_mut(at, len);
-    // SAFETY: `to` is as long as the range.
-    let read = unsafe { read_range(store, to.as_mut_ptr(), range.clone()) }?;
-    // SAFETY: inside the window; a plain copy, as the kernel's own read into shared memory is.
-    unsafe { core::ptr::copy_nonoverlapping(to.as_ptr(), window.at(range.start), read as usize) };
-    Ok(read)
-}
-
-/// A read that fails with `EFAULT` could not get a page of the object.
-fn no_memory(errno: Errno) -> Errno {
-    if errno == Errno::FAULT { Errno::NOMEM } else { errno }
-}
 
 /// A copy of live memory, whole words at a time.
 fn snapshot(from: *mut u8, len: usize) -> Vec<u8> {

@@ -43,6 +43,22 @@ impl Marks {
         self.count == 0
     }
 
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// The maximal runs, which stay in the set.
+    pub(crate) fn runs(&self) -> impl Iterator<Item = Range<usize>> + '_ {
+        let end = self.words.len() * 64;
+        let mut at = 0;
+        core::iter::from_fn(move || {
+            let start = self.next(at, end, true)?;
+            at = self.next(start, end, false).unwrap_or(end);
+            Some(start..at)
+        })
+    }
+
     /// Whether one page is in the set.
     pub(crate) fn contains(&self, page: usize) -> bool {
         self.words.get(page / 64).is_some_and(|w| w & (1 << (page % 64)) != 0)
@@ -99,6 +115,8 @@ mod tests {
         assert_eq!(marks.set(3..5), 2);
         assert_eq!(marks.set(4..200), 195);
         assert_eq!(marks.set(300..301), 1);
+        assert_eq!(marks.runs().collect::<Vec<_>>(), [3..200, 300..301]);
+        assert_eq!(marks.len(), 198);
         assert_eq!(marks.take_run(&(0..1000), usize::MAX), Some(3..200));
         assert_eq!(marks.take_run(&(0..1000), usize::MAX), Some(300..301));
         assert_eq!(marks.take_run(&(0..1000), usize::MAX), None);

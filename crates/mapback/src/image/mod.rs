@@ -5,14 +5,20 @@
 //! once. The library looks at it through a window of its own, which no tracker watches.
 
 mod load;
+mod lock;
 mod marks;
+mod settle;
+pub(crate) mod shared;
+pub(crate) mod working;
 mod write_back;
 
-pub(crate) use write_back::Next;
+pub(crate) use lock::{AHEAD, Locked};
+pub(crate) use settle::Settled;
+pub(crate) use write_back::{Next, WriteBackError};
 
 use crate::page;
 use crate::stats::Counters;
-use crate::store::{FileStore, Store};
+use crate::store::FileStore;
 use crate::sync::Mutex;
 use crate::sys::Errno;
 use crate::sys::os::{self, file::FileId, mem, shm::Shm, signal::Blocked};
@@ -21,11 +27,13 @@ use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use marks::Marks;
 use rustix::fd::BorrowedFd;
+use shared::{Control, Dir, Presence};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// One file's content in memory.
 ///
-/// Locks are taken in this order: the space's, then an image's `io`.
+/// Locks are taken in this order: the space's, then an image's `io`, then those of its control block.
 pub(crate) struct Image {
     /// Which file this is.
     pub(crate) id: FileId,
@@ -37,9 +45,11 @@ pub(crate) struct Image {
     pub(crate) mapped: AtomicUsize,
     /// Calls under way that need the image though nothing is mapped; changed under the space's lock.
     pub(crate) pins: AtomicUsize,
-    /// Whether a fork may have made another process that writes back the same memory. Two of them are serial only
-    /// where the file system makes each copy under the inode's lock: not when they go past the page cache.
-    forked: AtomicBool,
+    /// Whether there may be, or has been, another process that writes back the same memory: what stands in the store is
+    /// not known from what this one wrote.
+    shared: AtomicBool,
+    /// Where the control block lies; `None`: no unrelated process can find this image.
+    dir: Option<Arc<Dir>>,
     /// Whether changes are found by comparing: from the first writable map on there is a pristine copy.
     compare: bool,
     len: AtomicU64,
@@ -47,8 +57,11 @@ pub(crate) struct Image {
 }
 
 /// What moves content between the memory and the store; whoever has it is the only one who does.
-struct Io {
+pub(crate) struct Io {
     loaded: bool,
+    control: Option<Control>,
+    /// What tells other users that this one has an image.
+    presence: Option<Presence>,
     window: Window,
     marks: Marks,
     /// Written since the store was last synced with success: what a failed sync puts in doubt.
@@ -104,38 +117,105 @@ impl Io {
 }
 
 impl Image {
-    /// An image of the file behind `fd`, not yet loaded.
+    /// An image of the file behind `fd`, not yet loaded: that of all processes which share `dir`, or one of this process
+    /// and those that it forks.
     ///
     /// # Errors
-    /// `EMFILE`, `ENOMEM` and the like.
-    pub(crate) fn new(id: FileId, fd: BorrowedFd<'_>, writable: bool, compare: bool) -> Result<Image, Errno> {
+    /// `EMFILE`, `ENOMEM` and the like; those of [`Control::attach`].
+    pub(crate) fn new(
+        id: FileId,
+        fd: BorrowedFd<'_>,
+        writable: bool,
+        compare: bool,
+        dir: Option<Arc<Dir>>,
+    ) -> Result<Image, Errno> {
+        let name = os::file::name(fd);
+        let presence = match &dir {
+            Some(_) => Presence::claim(&id, &name, writable)?,
+            None => None,
+        };
+        let (control, shm) = match &dir {
+            Some(dir) => Control::attach(dir, &id, &name).map(|(control, shm)| (Some(control), shm))?,
+            None => (None, Shm::new()?),
+        };
+        let first = FileStore::open(fd, writable);
+        let first = match first {
+            Ok(first) => first,
+            Err(errno) => {
+                if let (Some(control), Some(dir)) = (control, &dir) {
+                    control.leave(dir);
+                }
+                return Err(errno);
+            }
+        };
+        let image = Image::with(id, name, shm, first, control, dir, compare);
+        image.io.lock().presence = presence;
+        Ok(image)
+    }
+
+    fn with(
+        id: FileId,
+        name: PathBuf,
+        shm: Shm,
+        first: FileStore,
+        control: Option<Control>,
+        dir: Option<Arc<Dir>>,
+        compare: bool,
+    ) -> Image {
         let io = Io {
             loaded: false,
+            control,
+            presence: None,
             window: Window::default(),
             marks: Marks::default(),
             unsynced: Marks::default(),
-            first: FileStore::open(fd, writable)?,
+            first,
             writer: None,
             pristine: None,
         };
-        Ok(Image {
+        Image {
             id,
-            name: os::file::name(fd),
-            shm: Shm::new()?,
+            name,
+            shm,
             counters: Counters::default(),
             mapped: AtomicUsize::new(0),
             pins: AtomicUsize::new(0),
-            forked: AtomicBool::new(false),
+            shared: AtomicBool::new(false),
+            dir,
             compare,
             len: AtomicU64::new(0),
             io: Mutex::new(io),
-        })
+        }
+    }
+
+    /// An image that other processes have, for one that has no map of the file but reads or writes it. `None`: there
+    /// is none.
+    ///
+    /// # Errors
+    /// `EMFILE`, `ENOMEM` and the like.
+    pub(crate) fn visit(
+        id: FileId,
+        fd: BorrowedFd<'_>,
+        writable: bool,
+        dir: &Arc<Dir>,
+    ) -> Result<Option<Image>, Errno> {
+        let (control, shm) = match Control::visit(dir, &shared::name_of(&id)) {
+            Err(Errno::NOENT) => return Ok(None),
+            opened => opened?,
+        };
+        let first = FileStore::open(fd, writable)?;
+        let name = os::file::name(fd);
+        let image = Image::with(id, name, shm, first, Some(control), Some(dir.clone()), false);
+        Ok(image.is_ready().then_some(image))
     }
 
     /// Takes over the access of a descriptor, if it may write and the image could not.
     pub(crate) fn adopt(&self, fd: BorrowedFd<'_>, writable: bool) -> Result<(), Errno> {
         let mut io = self.io.lock();
         if writable && !io.store().is_writable() {
+            if let Some(presence) = &mut io.presence {
+                presence.may(true, &self.name)?;
+            }
             io.writer = Some(FileStore::open(fd, true)?);
         }
         Ok(())
@@ -146,14 +226,9 @@ impl Image {
         self.len.load(Ordering::Acquire)
     }
 
-    /// The length of the file in its store, now.
-    pub(crate) fn store_len(&self) -> Result<u64, Errno> {
-        self.io.lock().store().len()
-    }
-
     /// Notes pages as changed; `bytes` are file offsets.
     pub(crate) fn mark(&self, bytes: Range<u64>) {
-        let end = bytes.end.min(page::ceil64(self.len(), os::page_size()));
+        let end = bytes.end.min(page::ceil64(self.shared_len(), os::page_size()));
         let pages = to_pages(&(bytes.start..end.max(bytes.start)));
         let new = self.io.lock().marks.set(pages);
         crate::stats::add(&self.counters.pages_changed, new as u64);
@@ -182,27 +257,44 @@ impl Image {
         done
     }
 
-    /// Whether a fork may have made another process that shares this memory.
-    pub(crate) fn is_forked(&self) -> bool {
-        self.forked.load(Ordering::Relaxed)
+    /// Whether another process may write the same memory back.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.shared.load(Ordering::Relaxed)
     }
 
-    /// The length of the memory, which a relative of this process may have changed.
+    /// The length of the memory, which another process may have changed.
     pub(crate) fn shared_len(&self) -> u64 {
-        if self.is_forked() { self.shm.len().unwrap_or(self.len()) } else { self.len() }
+        let own = self.dir.is_none() && !self.is_shared();
+        if own { self.len() } else { self.shm.len().unwrap_or(self.len()) }
     }
 
     /// Takes the image's lock over a fork, so that no other thread's work is cut in two in the child.
     pub(crate) fn lock_for_fork(&self) {
         core::mem::forget(self.io.lock());
-        self.forked.store(true, Ordering::Relaxed);
+        self.shared.store(true, Ordering::Relaxed);
     }
 
-    /// Ends [`Image::lock_for_fork`], on each side of the fork.
+    /// Ends [`Image::lock_for_fork`], on each side of the fork. The child enters itself in the control block.
     ///
     /// # Safety
     /// This thread, or the one that it was forked from, must have called `lock_for_fork`.
-    pub(crate) unsafe fn unlock_after_fork(&self) {
+    pub(crate) unsafe fn unlock_after_fork(&self, child: bool) {
+        if child {
+            // SAFETY: the lock is held, by this thread or the one that it is a copy of.
+            let io = unsafe { &mut *self.io.data_ptr() };
+            if let Some(presence) = &mut io.presence {
+                presence.renew();
+            }
+            if let (Some(control), Some(dir)) = (&mut io.control, &self.dir)
+                && let Err(errno) = control.reattach(dir)
+            {
+                crate::report::line(&format!(
+                    "a forked process cannot enter the control block of {}: {errno}. \
+                     It and its parent must not write to the file at the same time",
+                    self.name.display()
+                ));
+            }
+        }
         // SAFETY: the caller vouches that the lock is held and its guard forgotten.
         unsafe { self.io.force_unlock() };
     }

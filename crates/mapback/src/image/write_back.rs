@@ -5,7 +5,7 @@
 
 use super::{Image, Io, to_pages};
 use crate::stats::{add, add_time};
-use crate::store::{Run, Store};
+use crate::store::Run;
 use crate::sys::Errno;
 use crate::sys::os::{self, file::with_file_size};
 use core::fmt;
@@ -58,25 +58,38 @@ impl Image {
     /// # Errors
     /// The first run that failed.
     pub(crate) fn write_back(&self, range: Range<u64>, next: Next) -> Result<(), WriteBackError> {
-        let mut io = self.io.lock();
-        if io.marks.is_empty() {
+        if self.io.lock().marks.is_empty() {
             return Ok(());
         }
+        let mut io = self.lock();
         let start = Instant::now();
         let result = self.write_pages(&mut io, to_pages(&range), next);
         add_time(&self.counters.write_back_ns, start);
         result
     }
 
-    fn write_pages(&self, io: &mut Io, pages: Range<usize>, next: Next) -> Result<(), WriteBackError> {
+    /// As [`Image::write_back`], under the lock.
+    pub(super) fn write_pages(
+        &self,
+        io: &mut Io,
+        pages: Range<usize>,
+        next: Next,
+    ) -> Result<(), WriteBackError> {
+        io.begin_changing();
+        let done = self.write_marked(io, pages, next);
+        io.end_changing();
+        done
+    }
+
+    fn write_marked(&self, io: &mut Io, pages: Range<usize>, next: Next) -> Result<(), WriteBackError> {
         let fail = |errno, bytes| WriteBackError { errno, file: self.name.clone(), bytes };
         let whole = 0..self.len();
         let file_len = io.store().len().map_err(|e| fail(e, whole))?;
-        let mut runs = take_runs(io, &pages, file_len.min(self.len()).min(self.shared_len()));
+        let mut runs = take_runs(io, &pages, file_len.min(self.len()));
         let end = runs.last().map_or(0, |run| run.off + run.len as u64);
         let lifted = with_file_size(end, || {
             // A relative writes too, and what it wrote is not in our pristine copy: only whole pages are sure then.
-            if io.pristine.is_some() && !self.is_forked() {
+            if io.pristine.is_some() && !self.is_shared() {
                 self.write_differences(io, &mut runs);
             } else {
                 self.write_runs(io, &mut runs, next);
@@ -100,8 +113,9 @@ impl Image {
 
     fn write_runs(&self, io: &Io, runs: &mut [Run], next: Next) {
         match next {
+            // Past the page cache two writers are serial only if a lock makes them so.
             // SAFETY: the runs are inside the window, which covers the image's length.
-            Next::Sync if !self.is_forked() => unsafe { io.store().write_many(runs) },
+            Next::Sync if self.dir.is_some() || !self.is_shared() => unsafe { io.store().write_many(runs) },
             _ => runs.iter_mut().for_each(|run| {
                 // SAFETY: as above.
                 unsafe { run.write_rest(io.store()) }

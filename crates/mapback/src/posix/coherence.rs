@@ -4,7 +4,7 @@
 //! so that no write-back can put older bytes over newer ones. They are reached only when some file has an image.
 
 use super::state::State;
-use super::{Space, both};
+use super::{Space, both, registry};
 use crate::image::{Image, Next};
 use crate::page;
 use crate::sys::Errno;
@@ -13,6 +13,7 @@ use crate::sys::os::{
     file::{self, FileId},
 };
 use core::ops::Range;
+use rustix::fs::{OFlags, SeekFrom};
 use std::sync::Arc;
 
 /// What a call did to the bytes of a file.
@@ -20,30 +21,58 @@ use std::sync::Arc;
 pub enum Change {
     /// It wrote these bytes.
     Wrote(Range<u64>),
-    /// It changed the length, or anything else.
-    All,
-    /// Nothing.
+    /// It changed nobody knows what.
+    Unknown,
+    /// It changed the length at the most.
     Nothing,
+}
+
+/// What has to be known of a call before it is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// It writes bytes, or changes the length.
+    Writes,
+    /// It moves what the file holds to other places (`FALLOC_FL_COLLAPSE_RANGE`).
+    Moves,
 }
 
 impl Space {
     /// The image of an open file.
     pub(super) fn image_of(&self, number: i32) -> Option<Arc<Image>> {
-        if !self.has_images() {
+        if !registry::may_have_image(number) {
             return None;
         }
         let fd = fd::borrow(number).ok()?;
         let facts = file::facts(fd).ok()?;
+        if !facts.regular {
+            return None;
+        }
         let alike = |id: &FileId| (id.dev, id.ino) == (facts.dev, facts.ino);
+        let dir = self.dir();
         // Most descriptors are told from all images by this; the whole identity takes more calls.
-        if !facts.regular || !self.enter().images.keys().any(alike) {
+        if dir.is_none() && !self.enter().images.keys().any(alike) {
             return None;
         }
         let id = file::identity(fd).ok()?;
-        self.enter().images.get(&id).cloned()
+        let mut state = self.enter();
+        if let Some(image) = state.images.get(&id) {
+            return Some(image.clone());
+        }
+        if let Some(image) = state.visited.get(&id).cloned() {
+            if image.is_ready() {
+                return Some(image);
+            }
+            state.visited.remove(&id);
+        }
+        let writable = file::flags(fd).is_ok_and(|f| f & OFlags::RWMODE != OFlags::RDONLY);
+        let image = Image::visit(id, fd, writable, &dir?).ok()??;
+        let image = Arc::new(image);
+        state.visited.insert(id, image.clone());
+        Some(image)
     }
 
-    /// Before the program reads the file behind a descriptor: writes the changes back, so that the file has them.
+    /// Before the program has the file behind a descriptor copied by the kernel: writes the changes of all processes
+    /// back, so that the file has them.
     ///
     /// # Errors
     /// Those of the write-back.
@@ -52,9 +81,10 @@ impl Space {
     }
 
     fn write_back(&self, image: &Arc<Image>, next: Next) -> Result<(), Errno> {
-        self.enter().collect(image, &(0..image.len()));
+        self.enter().collect(image, &(0..u64::MAX));
+        image.gather(&(0..u64::MAX));
         let _blocked = os::signal::Blocked::new();
-        image.write_back(0..image.len(), next).map_err(|e| e.errno)
+        image.write_back(0..u64::MAX, next).map_err(|e| e.errno)
     }
 
     /// Before `fsync` and its like.
@@ -65,45 +95,113 @@ impl Space {
         self.image_of(number).map_or(Ok(()), |image| self.write_back(&image, Next::Sync))
     }
 
-    /// Whether a call on this descriptor has to go through [`Space::changing`].
+    /// Whether a call on this descriptor has to go through [`Space::changing`] or [`Space::reading`].
     pub fn has_image(&self, number: i32) -> bool {
         self.image_of(number).is_some()
+    }
+
+    /// Runs a call of the program's that reads the file behind a descriptor, at `off` or the file offset, into buffers,
+    /// and returns how many bytes it got. What the image holds is put over them: the file may not have it yet.
+    ///
+    /// # Errors
+    /// Those of `call`; `EFAULT`.
+    pub fn reading(
+        &self,
+        number: i32,
+        off: Option<u64>,
+        buffers: &[(usize, usize)],
+        call: impl FnOnce() -> Result<usize, Errno>,
+    ) -> Result<usize, Errno> {
+        let Some(image) = self.image_of(number) else { return call() };
+        let locked = image.lock();
+        if locked.is_foreign() {
+            // The file has what no image knows of: it is read, with our changes in it.
+            drop(locked);
+            self.write_back(&image, Next::Nothing)?;
+            return call();
+        }
+        let read = call()?;
+        let at = match off {
+            Some(off) => off,
+            // The file offset is where the call left it: who shares the descriptor waits for the same lock.
+            None => rustix::fs::seek(fd::borrow(number)?, SeekFrom::Current(0))?.saturating_sub(read as u64),
+        };
+        image.shm.read_into(buffers, read, at)?;
+        drop(locked);
+        Ok(read)
     }
 
     /// Runs a call of the program's that changes the file behind a descriptor, and takes the change over into the
     /// image. The call's own result says what it changed.
     ///
     /// # Errors
-    /// Those of the write-back that has to come before; those of `call` are its own matter.
-    pub fn changing<T>(&self, number: i32, call: impl FnOnce() -> (T, Change)) -> Result<T, Errno> {
+    /// Those of a write-back that has to come before; those of `call` are its own matter.
+    pub fn changing<T>(
+        &self,
+        number: i32,
+        kind: Kind,
+        call: impl FnOnce() -> (T, Change),
+    ) -> Result<T, Errno> {
         let Some(image) = self.image_of(number) else { return Ok(call().0) };
+        if kind == Kind::Moves {
+            self.write_back(&image, Next::Nothing)?;
+        }
+        // No write-back of any process may put older bytes over what the call writes, nor a map miss it.
         let mut state = self.enter();
-        state.collect(&image, &(0..image.len()));
-        // What cannot be written back stays marked; the program's own call may be what makes room for it.
-        let before = image.write_back(0..image.len(), Next::Nothing);
+        let mut locked = image.lock();
+        locked.begin_changing();
         let (value, change) = call();
-        let len = image.store_len()?;
-        let old = image.len();
-        if len != old || len != image.shared_len() {
-            state.resize(&image, len)?;
+        locked.end_changing();
+        let (len, old) = (locked.store_len()?, image.len());
+        if len != old {
+            state.resize(&image, &mut locked, len)?;
         }
         match change {
             Change::Nothing => {}
-            Change::Wrote(bytes) => image.take_over(bytes.start..bytes.end.min(old))?,
-            Change::All => {
-                before.map_err(|e| e.errno)?;
+            Change::Wrote(bytes) if kind == Kind::Writes => {
+                image.take_over(&mut locked, bytes.start..bytes.end.min(old))?;
+            }
+            Change::Wrote(bytes) => image.take_over(&mut locked, bytes)?,
+            Change::Unknown => {
+                drop(locked);
                 refresh_in(&mut state, &image, 0..old.min(len))?;
             }
         }
         Ok(value)
     }
 
-    /// Follows a file that became longer or shorter by other means than this process's calls.
+    /// Follows a file that was changed by other means than the calls of processes that share the image.
     pub(super) fn follow(&self, image: &Arc<Image>) -> Result<(), Errno> {
+        let foreign = {
+            let mut state = self.enter();
+            let mut locked = image.lock();
+            let foreign = locked.is_foreign();
+            let len = locked.store_len()?;
+            if len != image.len() {
+                state.resize(image, &mut locked, len)?;
+            }
+            foreign
+        };
+        if foreign { self.refresh_all(image) } else { Ok(()) }
+    }
+
+    /// After the program's file was written by calls that nobody saw.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn after_unseen_write(&self, number: i32) -> Result<(), Errno> {
+        self.image_of(number).map_or(Ok(()), |image| self.follow(&image))
+    }
+
+    /// Takes over what outsiders wrote, wherever no process changed it.
+    fn refresh_all(&self, image: &Arc<Image>) -> Result<(), Errno> {
         let mut state = self.enter();
-        let len = image.store_len()?;
-        let same = len == image.len() && len == image.shared_len();
-        if same { Ok(()) } else { state.resize(image, len) }
+        state.collect(image, &(0..u64::MAX));
+        image.gather(&(0..u64::MAX));
+        refresh_in(&mut state, image, 0..image.len())?;
+        let mut locked = image.lock();
+        locked.end_changing();
+        Ok(())
     }
 
     /// Takes over what others wrote into a range of the file, except where this process changed it (P24).
@@ -111,6 +209,7 @@ impl Space {
         let followed = self.follow(image);
         let mut state = self.enter();
         state.collect(image, bytes);
+        image.gather(bytes);
         image.write_back(bytes.clone(), Next::Nothing).map_err(|e| e.errno)?;
         both(followed, refresh_in(&mut state, image, bytes.clone()))
     }

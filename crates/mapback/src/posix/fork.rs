@@ -1,6 +1,6 @@
 //! `fork`: the child has the same memory and none of the parent's threads, trackers or duties.
 
-use super::Space;
+use super::{Space, registry};
 use crate::sys::os::{self, signal::Blocked};
 use crate::track::{TrackerKind, fault};
 use core::sync::atomic::Ordering;
@@ -16,6 +16,7 @@ impl Space {
             image.lock_for_fork();
         }
         crate::store::before_fork();
+        core::mem::forget(self.shared.lock());
         state.over_fork = Some(blocked);
         core::mem::forget(state);
     }
@@ -43,16 +44,22 @@ impl Space {
         // SAFETY: `before_fork` took the lock on this thread and forgot the guard; it is held right now.
         let state = unsafe { &mut *self.state.data_ptr() };
         let blocked = state.over_fork.take();
-        // SAFETY: `before_fork` took it.
-        unsafe { crate::store::after_fork() };
+        // SAFETY: `before_fork` took both.
+        unsafe {
+            self.shared.force_unlock();
+            crate::store::after_fork();
+        }
         for image in state.images.values() {
             // SAFETY: `before_fork` locked each image that there is, and the table could not change since.
-            unsafe { image.unlock_after_fork() };
+            unsafe { image.unlock_after_fork(child) };
         }
         if child {
             self.pid.store(os::pid(), Ordering::Relaxed);
             state.trackers.forked();
             state.reset_stats();
+            // Their locks are the parent's.
+            state.visited.clear();
+            state.images.keys().for_each(registry::add);
             for (range, mut map) in state.maps.all() {
                 if map.no_fork {
                     state.maps.remove(&range);

@@ -3,7 +3,7 @@
 use super::policy::{Candidate, is_refusal};
 use super::state::State;
 use super::table::Map;
-use super::{Mode, Request, Space, joined, span};
+use super::{Mode, Request, Space, joined, registry, span};
 use crate::image::Image;
 use crate::stats::add;
 use crate::sys::Errno;
@@ -142,8 +142,11 @@ impl Space {
                 Some(image) => image.clone(),
                 None => {
                     let compare = state.trackers.compares();
-                    let new = Image::new(id, fd, file.writable, compare)?;
-                    let new = Arc::new(new);
+                    let dir = self.dir();
+                    registry::add(&id);
+                    let new = Image::new(id, fd, file.writable, compare, dir);
+                    let new = Arc::new(new.inspect_err(|_| registry::remove(&id))?);
+                    state.visited.remove(&id);
                     state.images.insert(id, new.clone());
                     new
                 }

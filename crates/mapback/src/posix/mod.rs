@@ -4,18 +4,13 @@
 //! raw system call, with the arguments as they came. What concerns some is done under one lock, with signals
 //! blocked; content is written back after the lock is released.
 
-#[cfg(unix)]
 mod advise;
-#[cfg_attr(windows, path = "windows/coherence.rs")]
 mod coherence;
-#[cfg(unix)]
 mod fork;
-#[cfg_attr(windows, path = "windows/map.rs")]
 mod map;
-#[cfg_attr(windows, path = "windows/policy.rs")]
 mod policy;
 mod protect;
-#[cfg(unix)]
+mod registry;
 mod remap;
 mod state;
 mod sync;
@@ -23,14 +18,12 @@ mod table;
 mod trackers;
 mod unmap;
 
-#[cfg(unix)]
-pub use coherence::Change;
-pub use policy::Config;
-#[cfg(unix)]
-pub use policy::Mode;
-#[cfg(unix)]
+pub use coherence::{Change, Kind};
+pub use policy::{Config, Mode, Share};
+pub use registry::{forget_all_fds, forget_fd, may_have_image, may_have_images};
 pub use remap::Remap;
 
+use crate::image::shared::Dir;
 use crate::image::{Image, Next};
 use crate::stats::FileStats;
 use crate::sync::Mutex;
@@ -53,8 +46,8 @@ pub struct Request {
     pub prot: i32,
     /// `MAP_*`.
     pub flags: i32,
-    /// The descriptor; on Windows the HANDLE.
-    pub fd: os::fd::Raw,
+    /// The descriptor.
+    pub fd: i32,
     /// The file offset in bytes.
     pub off: i64,
 }
@@ -69,12 +62,14 @@ pub struct Space {
     /// Images and maps that there are: so that calls that cannot concern us cost one load.
     images: AtomicUsize,
     maps: AtomicUsize,
+    /// Where images are shared, once that was looked for, by the user who did.
+    shared: Mutex<Option<(u32, Option<Arc<Dir>>)>>,
     pid: AtomicI32,
 }
 
 /// The lock of a space, with signals blocked for as long as it is held.
 struct Entered<'s> {
-    state: crate::sync::MutexGuard<'s, State>,
+    state: rustix_futex_sync::MutexGuard<'s, State>,
     space: &'s Space,
     _blocked: Blocked,
 }
@@ -106,11 +101,13 @@ impl Space {
     /// A space without maps.
     pub fn new(config: Config) -> Space {
         let state = Mutex::new(State::new(config.tracker));
+        crate::report::through(config.report);
         Space {
             config,
             state,
             images: AtomicUsize::new(0),
             maps: AtomicUsize::new(0),
+            shared: Mutex::new(None),
             pid: AtomicI32::new(os::pid()),
         }
     }
@@ -118,6 +115,7 @@ impl Space {
     /// Sets up what must be there before the program starts threads or installs handlers: the `fault` tracker's
     /// own handler, if that tracker was asked for.
     pub fn begin(&self) {
+        registry::connect(&self.config.share);
         if self.config.tracker == Some(TrackerKind::Fault) {
             // Should it fail, the first map finds out, and takes another tracker.
             let _ = self.enter().trackers.arm(&(0..0), 0);
@@ -140,10 +138,46 @@ impl Space {
         self.maps.load(Ordering::Acquire) != 0
     }
 
-    /// Whether any file has an image. One load.
-    #[inline]
-    pub fn has_images(&self) -> bool {
-        self.images.load(Ordering::Acquire) != 0
+    /// How many images this process has.
+    fn own_images(&self) -> usize {
+        self.images.load(Ordering::Acquire)
+    }
+
+    /// The directory in which images are shared. `None`: they are not. A process that becomes another user's shares
+    /// with that user's from then on.
+    fn dir(&self) -> Option<Arc<Dir>> {
+        let _blocked = Blocked::new();
+        let mut shared = self.shared.lock();
+        let uid = os::effective_uid();
+        match &*shared {
+            Some((user, dir)) if *user == uid => dir.clone(),
+            before => {
+                if before.is_some() {
+                    registry::connect(&self.config.share);
+                }
+                let dir = self.open_dir();
+                *shared = Some((uid, dir.clone()));
+                dir
+            }
+        }
+    }
+
+    fn open_dir(&self) -> Option<Arc<Dir>> {
+        let chosen = match &self.config.share {
+            Share::No => return None,
+            Share::Default => None,
+            Share::In(path) => Some(path.as_path()),
+        };
+        let opened = Dir::open(chosen);
+        if let Err(errno) = &opened {
+            let place =
+                chosen.map_or("/dev/shm or $XDG_RUNTIME_DIR".into(), |path| path.display().to_string());
+            self.report(&format!(
+                "cannot share images through {place}: {errno}. Other processes will not see stores before they are \
+                 written back; see MAPBACK_SHARED_DIR"
+            ));
+        }
+        opened.ok().map(Arc::new)
     }
 
     /// Whether this process shares its address space with the one that owns the space (a `vfork` child), or is a

@@ -6,7 +6,7 @@ use crate::sys::os::{file, mem};
 use crate::track::TrackerKind;
 use rustix::fd::BorrowedFd;
 use rustix::fs::OFlags;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Which maps of regular files are served.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,6 +16,18 @@ pub enum Mode {
     Auto,
     /// All.
     All,
+}
+
+/// With whom images are shared.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Share {
+    /// With the processes that this one forks.
+    No,
+    /// With all processes of the user: in `/dev/shm`, or where that is not there, `$XDG_RUNTIME_DIR`.
+    #[default]
+    Default,
+    /// With all that name the same directory, which is made if it is not there, for this user alone.
+    In(PathBuf),
 }
 
 /// How a [`super::Space`] behaves.
@@ -29,13 +41,22 @@ pub struct Config {
     /// Whether a file is to be served, by its path. Without, every file is.
     #[allow(clippy::type_complexity)]
     pub choose: Option<Box<dyn Fn(&Path) -> bool + Send + Sync>>,
+    /// With whom images are shared.
+    pub share: Share,
     /// Tells the user, in one line, what no call can return.
     pub report: fn(&str),
 }
 
 impl Default for Config {
     fn default() -> Config {
-        Config { mode: Mode::Auto, tracker: None, include_tmpfs: false, choose: None, report: |_| () }
+        Config {
+            mode: Mode::Auto,
+            tracker: None,
+            include_tmpfs: false,
+            choose: None,
+            share: Share::default(),
+            report: |_| (),
+        }
     }
 }
 

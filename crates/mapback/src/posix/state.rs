@@ -1,8 +1,9 @@
 //! What the space's lock protects, and the steps that the calls are made of.
 
+use super::registry;
 use super::table::{Map, MapTable};
 use super::trackers::Trackers;
-use crate::image::Image;
+use crate::image::{AHEAD, Image, Locked};
 use crate::page;
 use crate::stats::FileStats;
 use crate::sys::Errno;
@@ -23,6 +24,8 @@ pub(super) struct State {
     pub(super) maps: MapTable,
     pub(super) images: BTreeMap<FileId, Arc<Image>>,
     pub(super) trackers: Trackers,
+    /// Images that other processes have, of files that this one has no map of but reads or writes.
+    pub(super) visited: BTreeMap<FileId, Arc<Image>>,
     /// Signals stay blocked from before a fork until after it.
     pub(super) over_fork: Option<Blocked>,
     /// Counters of images that are gone.
@@ -36,6 +39,7 @@ impl State {
         State {
             maps: MapTable::default(),
             images: BTreeMap::new(),
+            visited: BTreeMap::new(),
             trackers: Trackers::new(tracker),
             over_fork: None,
             finished: BTreeMap::new(),
@@ -51,6 +55,7 @@ impl State {
     /// Begins to track a part that is, or shall be, writable; sets its protection.
     pub(super) fn arm(&mut self, range: &Range<usize>, map: &mut Map) -> Result<(), Errno> {
         map.image.begin_comparing()?;
+        map.image.set_owes(true)?;
         map.armed = armed_for(map.image.len());
         let kind = self.trackers.arm(&Self::tracked(range, map), map.prot)?;
         map.tracker = Some(kind);
@@ -61,11 +66,7 @@ impl State {
     /// Makes every change of a file's range known to its image, through whichever map it was made.
     pub(super) fn collect(&mut self, image: &Arc<Image>, bytes: &Range<u64>) {
         let page = os::page_size();
-        let there = image.shared_len();
-        if there != image.len() {
-            // A relative changed the length. Should following fail, the changes there are found the next time.
-            let _ = self.resize(image, there);
-        }
+        self.catch_up(image);
         let mut group: Vec<Part> = Vec::new();
         for (range, map) in self.maps.of(image) {
             let part = Self::tracked(&map.showing(&range, bytes, page), &map);
@@ -81,6 +82,14 @@ impl State {
             group.push((part, map));
         }
         self.collect_group(&group);
+    }
+
+    /// Follows a change of the length that another process made. Should arming fail, `whole` tracks what is new.
+    fn catch_up(&mut self, image: &Arc<Image>) {
+        if image.shared_len() != image.len() {
+            drop(image.lock());
+            let _ = self.arm_up_to(image, image.len());
+        }
     }
 
     fn collect_group(&mut self, group: &[Part]) {
@@ -108,6 +117,7 @@ impl State {
             if part.is_empty() {
                 continue;
             }
+            self.catch_up(&map.image);
             let mark = |run: Range<usize>| map.image.mark(map.bytes(&run));
             let last = if readable { map.prot & !mem::PROT_WRITE } else { 0 };
             if self.trackers.retire(kind, &part, last, &mut { mark }).is_err() {
@@ -151,42 +161,34 @@ impl State {
 
     /// Follows the file to a new length, in memory and in all maps. What becomes accessible is tracked before it can
     /// be touched; what is cut off stays tracked, and is there to be stored to when the file grows again.
-    pub(super) fn resize(&mut self, image: &Arc<Image>, len: u64) -> Result<(), Errno> {
-        let page = os::page_size();
-        if !mem::SYSTEM_KNOWS_ENDS && len < image.len() {
-            self.disarm_from(image, page::ceil64(len, page));
-        }
-        if len > image.len() {
-            for (range, mut map) in self.maps.of(image) {
-                if map.tracker.is_none() || page::ceil64(len, page) <= map.armed {
-                    continue;
-                }
-                let new = map.showing(&range, &(map.armed..armed_for(len)), page);
-                if new.is_empty() {
-                    continue;
-                }
-                let kind = self.trackers.arm(&new, map.prot)?;
-                let same = map.tracker == Some(kind);
-                map.tracker = Some(kind);
-                map.armed = armed_for(len);
-                self.maps.insert(if same { range } else { new }, map);
-            }
-        }
-        image.resize(len)
+    pub(super) fn resize(
+        &mut self,
+        image: &Arc<Image>,
+        locked: &mut Locked<'_>,
+        len: u64,
+    ) -> Result<(), Errno> {
+        self.arm_up_to(image, len)?;
+        image.follow_file(locked, len)
     }
 
-    /// Ends the tracking of what is cut off: a store there must not be let through.
-    fn disarm_from(&mut self, image: &Arc<Image>, end: u64) {
+    /// Tracks all maps of an image up to a length of the file.
+    fn arm_up_to(&mut self, image: &Arc<Image>, len: u64) -> Result<(), Errno> {
+        let page = os::page_size();
         for (range, mut map) in self.maps.of(image) {
-            let Some(kind) = map.tracker.filter(|_| map.armed > end) else { continue };
-            let cut = map.showing(&range, &(end..map.armed), os::page_size());
-            if !cut.is_empty() {
-                // What was stored there is no part of the file any more.
-                let _ = self.trackers.retire(kind, &cut, map.prot & !mem::PROT_WRITE, &mut |_| ());
+            if map.tracker.is_none() || page::ceil64(len, page) <= map.armed {
+                continue;
             }
-            map.armed = end;
-            self.maps.insert(range, map);
+            let new = map.showing(&range, &(map.armed..armed_for(len)), page);
+            if new.is_empty() {
+                continue;
+            }
+            let kind = self.trackers.arm(&new, map.prot)?;
+            let same = map.tracker == Some(kind);
+            map.tracker = Some(kind);
+            map.armed = armed_for(len);
+            self.maps.insert(if same { range } else { new }, map);
         }
+        Ok(())
     }
 
     /// Lets go of an image that nobody maps or uses any more, once all is written back.
@@ -197,6 +199,8 @@ impl State {
         }
         if self.images.get(&image.id).is_some_and(|i| Arc::ptr_eq(i, &image)) {
             self.images.remove(&image.id);
+            image.leave();
+            registry::remove(&image.id);
             let stats = self.stats_of(&image);
             self.finished.entry(image.name.clone()).or_insert_with(|| Self::named(&image)).add(&stats);
         }
@@ -230,9 +234,7 @@ impl State {
 
 /// Up to which file offset maps of a file of some length are tracked.
 fn armed_for(len: u64) -> u64 {
-    const AHEAD: u64 = 4 << 20;
-    let ahead = if mem::SYSTEM_KNOWS_ENDS { AHEAD } else { 0 };
-    page::ceil64(len, os::page_size()).saturating_add(ahead)
+    page::ceil64(len, os::page_size()).saturating_add(AHEAD)
 }
 
 /// Marks a run of addresses in the image of each part that it lies in; the parts are in order.

@@ -1,9 +1,9 @@
 //! `msync`, and writing everything back.
 
-use super::{Pending, Space, both, joined, span};
+use super::{Pending, Space, both, joined, registry, span};
 use crate::image::Next;
 use crate::sys::Errno;
-use crate::sys::os::{mem, signal::Blocked};
+use crate::sys::os::{self, mem, signal::Blocked};
 use std::sync::Arc;
 
 impl Space {
@@ -26,13 +26,11 @@ impl Space {
             }
             parts
         };
+        for (image, bytes) in &parts {
+            image.gather(bytes);
+        }
         let mut done = Ok(());
         let next = if flags & mem::MS_SYNC != 0 { Next::Sync } else { Next::Nothing };
-        // Elsewhere the program's own calls say that a file's length changed.
-        #[cfg(windows)]
-        for (image, _) in &parts {
-            done = both(done, self.follow(image));
-        }
         for (image, bytes) in &parts {
             let _blocked = Blocked::new();
             done = both(done, image.write_back(bytes.clone(), next).map_err(|e| e.errno));
@@ -57,17 +55,42 @@ impl Space {
     /// Writes all changes of all files back, without waiting for the storage: at exit, before `exec`, when a timer
     /// fires. Failures are reported. Does nothing in a process that merely borrows the address space.
     pub fn flush_all(&self) {
-        if !self.has_images() || self.is_foreign() {
+        if self.own_images() == 0 || self.is_foreign() {
             return;
         }
         let all: Pending = {
             let mut state = self.enter();
             let images: Vec<_> = state.images.values().cloned().collect();
             for image in &images {
-                state.collect(image, &(0..image.len()));
+                state.collect(image, &(0..u64::MAX));
             }
-            images.into_iter().map(|image| (image.clone(), 0..image.len())).collect()
+            images.into_iter().map(|image| (image.clone(), 0..u64::MAX)).collect()
         };
         self.finish(all);
+    }
+
+    /// The last thing that a process does, after [`Space::flush_all`]: it takes its leave of the others. Does nothing
+    /// where another thread may still store; what it stores is found to differ from the file by who looks next.
+    pub fn depart(&self) {
+        if self.own_images() == 0 || self.is_foreign() || !os::is_single_threaded() {
+            return;
+        }
+        let state = self.enter();
+        for image in state.images.values().filter(|image| image.is_clean()) {
+            image.leave();
+            registry::remove(&image.id);
+        }
+    }
+
+    /// Before `exec`, after [`Space::flush_all`]: should the process end now, it leaves nothing to write. `false`: it
+    /// goes on.
+    pub fn owes_nothing(&self, nothing: bool) {
+        if self.own_images() == 0 || self.is_foreign() || (nothing && !os::is_single_threaded()) {
+            return;
+        }
+        for image in self.enter().images.values().filter(|image| image.is_clean()) {
+            // What fails leaves the debt as it is, or costs a comparison.
+            let _ = image.set_owes(!nothing);
+        }
     }
 }

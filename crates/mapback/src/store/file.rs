@@ -1,19 +1,37 @@
 //! A local file as a store.
 
-use super::{Run, Store};
+use super::{Run, Stamp};
 use crate::sys::Errno;
 use crate::sys::os::fd::Private;
 use crate::sys::os::signal::Blocked;
 use crate::sys::os::{self, file, locks, uring};
-use core::cell::OnceCell;
 use core::ops::Range;
 use core::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{FallocateFlags, OFlags};
+use std::sync::OnceLock;
 
-/// A file, through a handle of our own with the access that the program's descriptor had.
+/// A local file as a store, through a handle of mapback's own with the access that the caller's had.
+///
+/// The caller may close its descriptor, and unlink or rename the file. It never gets longer or shorter through a map.
+///
+/// # Platforms
+/// Linux.
+///
+/// # Examples
+///
+/// ```
+/// use mapback::store::{FileStore, Store};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("data");
+/// std::fs::write(&path, "content")?;
+/// let store = FileStore::read_only(&path)?;
+/// assert_eq!(store.stat()?.len, 7);
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Debug)]
-pub(crate) struct FileStore {
+pub struct FileStore {
     /// `None` only while being dropped.
     fd: Option<Private>,
     ino: u64,
@@ -21,7 +39,7 @@ pub(crate) struct FileStore {
     own: bool,
     writable: bool,
     /// A handle that goes past the page cache, made when first wanted; `None` inside where it cannot be had.
-    direct: OnceCell<Option<Private>>,
+    direct: OnceLock<Option<Private>>,
 }
 
 /// From so many scattered runs on it pays to let the device work on many at once; below it, the page cache is as
@@ -109,7 +127,7 @@ impl FileStore {
             Ok(new) => (new, true),
             Err(_) => (FileStore::duplicate(fd)?, false),
         };
-        Ok(FileStore { fd: Some(fd), ino: facts.ino, own, writable, direct: OnceCell::new() })
+        Ok(FileStore { fd: Some(fd), ino: facts.ino, own, writable, direct: OnceLock::new() })
     }
 
     /// Whether it may write.
@@ -144,7 +162,17 @@ impl FileStore {
         rustix::fs::fallocate(self.fd(), flags, range.start, range.end - range.start)
     }
 
-    fn fd(&self) -> BorrowedFd<'_> {
+    /// Length and time of the last change, now.
+    ///
+    /// # Errors
+    /// Those of `fstat`.
+    pub(crate) fn stamp(&self) -> Result<Stamp, Errno> {
+        let facts = file::facts(self.fd())?;
+        Ok(Stamp { len: facts.len, mtime: facts.mtime })
+    }
+
+    /// The handle.
+    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_ref().expect("present until dropped").as_fd()
     }
 
@@ -187,22 +215,37 @@ impl Drop for FileStore {
     }
 }
 
-impl Store for FileStore {
-    fn len(&self) -> Result<u64, Errno> {
+/// What an image asks for. Buffers are raw because the memory of an image is shared with the program, which may store
+/// into it at any moment; a reference would claim that it does not.
+impl FileStore {
+    /// The length now.
+    pub(crate) fn len(&self) -> Result<u64, Errno> {
         Ok(file::facts(self.fd())?.len)
     }
 
-    unsafe fn read_at(&self, buf: *mut u8, len: usize, off: u64) -> Result<usize, Errno> {
+    /// Reads up to `len` bytes; 0 at the end. A short read is no error.
+    ///
+    /// # Safety
+    /// `buf` must be writable for `len` bytes.
+    pub(crate) unsafe fn read_raw(&self, buf: *mut u8, len: usize, off: u64) -> Result<usize, Errno> {
         // SAFETY: passed on.
         unsafe { file::pread(self.fd(), buf, len, off) }
     }
 
-    unsafe fn write_at(&self, buf: *const u8, len: usize, off: u64) -> Result<usize, Errno> {
+    /// Writes up to `len` bytes and says how many. The caller keeps inside the store's length.
+    ///
+    /// # Safety
+    /// `buf` must be readable for `len` bytes.
+    pub(crate) unsafe fn write_raw(&self, buf: *const u8, len: usize, off: u64) -> Result<usize, Errno> {
         // SAFETY: passed on.
         unsafe { file::pwrite(self.fd(), buf, len, off, !self.own) }
     }
 
-    unsafe fn write_many(&self, runs: &mut [Run]) {
+    /// Writes many runs, each of which gets its own outcome. They will be synced next: a way that suits that is chosen.
+    ///
+    /// # Safety
+    /// Each run's memory must be readable.
+    pub(crate) unsafe fn write_many(&self, runs: &mut [Run]) {
         if runs.len() >= MANY
             && let Some(direct) = self.direct()
         {
@@ -215,11 +258,13 @@ impl Store for FileStore {
         }
     }
 
-    fn sync(&self) -> Result<(), Errno> {
+    /// Returns when all that was written is on the storage.
+    pub(crate) fn sync(&self) -> Result<(), Errno> {
         rustix::fs::fdatasync(self.fd())
     }
 
-    fn data(&self, off: u64, end: u64) -> Option<Range<u64>> {
+    /// The first stretch of data at or after `off` and before `end`; what lies between reads zero.
+    pub(crate) fn data(&self, off: u64, end: u64) -> Option<Range<u64>> {
         if self.own { file::data(self.fd(), off, end) } else { (off < end).then_some(off..end) }
     }
 }

@@ -1,9 +1,7 @@
 //! A local file as a store, on Windows.
 
-use super::Store;
 use crate::sys::Errno;
 use crate::sys::os::{fd::Borrowed, file};
-use core::ops::Range;
 use std::os::windows::io::{AsHandle, OwnedHandle};
 
 /// A file, through a handle of our own with the access that the program's had.
@@ -47,26 +45,44 @@ impl FileStore {
     }
 }
 
-impl Store for FileStore {
-    fn len(&self) -> Result<u64, Errno> {
+impl FileStore {
+    /// The length now.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub(crate) fn len(&self) -> Result<u64, Errno> {
         Ok(file::facts(self.handle.as_handle())?.len)
     }
 
-    unsafe fn read_at(&self, buf: *mut u8, len: usize, off: u64) -> Result<usize, Errno> {
+    /// Reads up to `len` bytes; 0 at the end. A short read is no error.
+    ///
+    /// # Safety
+    /// `buf` must be writable for `len` bytes.
+    ///
+    /// # Errors
+    /// Those of `ReadFile`.
+    pub(crate) unsafe fn read_raw(&self, buf: *mut u8, len: usize, off: u64) -> Result<usize, Errno> {
         // SAFETY: passed on.
         self.keeping_position(|fd| unsafe { file::pread(fd, buf, len, off) })
     }
 
-    unsafe fn write_at(&self, buf: *const u8, len: usize, off: u64) -> Result<usize, Errno> {
+    /// Writes up to `len` bytes and says how many. The caller keeps inside the file's length.
+    ///
+    /// # Safety
+    /// `buf` must be readable for `len` bytes.
+    ///
+    /// # Errors
+    /// Those of `WriteFile`.
+    pub(crate) unsafe fn write_raw(&self, buf: *const u8, len: usize, off: u64) -> Result<usize, Errno> {
         // SAFETY: passed on.
         self.keeping_position(|fd| unsafe { file::pwrite(fd, buf, len, off) })
     }
 
-    fn sync(&self) -> Result<(), Errno> {
+    /// Returns when all that was written is on the storage.
+    ///
+    /// # Errors
+    /// Those of `FlushFileBuffers`.
+    pub(crate) fn sync(&self) -> Result<(), Errno> {
         file::flush(self.handle.as_handle())
-    }
-
-    fn data(&self, off: u64, end: u64) -> Option<Range<u64>> {
-        (off < end).then_some(off..end)
     }
 }

@@ -1,53 +1,37 @@
 //! Stores: where a file's bytes live. A store never sees an address space, only buffers.
+//!
+//! [`Store`] is the seam; [`FileStore`] (Linux), [`MemoryStore`] and [`JournalStore`] are what comes with the crate.
 
 #[cfg_attr(windows, path = "handle.rs")]
 mod file;
+#[cfg(target_os = "linux")]
+mod file_seam;
+mod journal;
+mod memory;
+mod seam;
+
+#[cfg(windows)]
 pub(crate) use file::FileStore;
+#[cfg(target_os = "linux")]
+pub use file::FileStore;
+pub use journal::{JournalError, JournalOptions, JournalStore};
+pub use memory::MemoryStore;
+pub use seam::{Identity, Stat, Store, Write, read_full, write_full};
 
 use crate::sys::Errno;
 use core::ops::Range;
 
-/// What an image needs of the place where its content lives. Offsets and lengths are bytes.
-///
-/// Buffers are raw because the memory of an image is shared with the program, which may store into it at any
-/// moment; a reference would claim that it does not.
-pub(crate) trait Store: Send {
-    /// The length now.
-    fn len(&self) -> Result<u64, Errno>;
-
-    /// Reads up to `len` bytes; 0 at the end. A short read is no error.
-    ///
-    /// # Safety
-    /// `buf` must be writable for `len` bytes.
-    unsafe fn read_at(&self, buf: *mut u8, len: usize, off: u64) -> Result<usize, Errno>;
-
-    /// Writes up to `len` bytes and says how many. The caller keeps inside the store's length.
-    ///
-    /// # Safety
-    /// `buf` must be readable for `len` bytes.
-    unsafe fn write_at(&self, buf: *const u8, len: usize, off: u64) -> Result<usize, Errno>;
-
-    /// Writes many runs, each of which gets its own outcome. They will be synced next: a store may choose a way
-    /// that suits that.
-    ///
-    /// # Safety
-    /// Each run's memory must be readable.
-    unsafe fn write_many(&self, runs: &mut [Run]) {
-        for run in runs {
-            // SAFETY: the caller's word.
-            unsafe { run.write_rest(self) };
-        }
-    }
-
-    /// Returns when all that was written is on the storage.
-    fn sync(&self) -> Result<(), Errno>;
-
-    /// The first stretch of data at or after `off` and before `end`; what lies between reads zero. A store that
-    /// does not know calls everything data.
-    fn data(&self, off: u64, end: u64) -> Option<Range<u64>>;
+/// What tells whether a file was changed by others since it was last looked at (I7).
+#[cfg(target_os = "linux")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    pub(crate) len: u64,
+    /// When the content changed last, in nanoseconds since 1970.
+    pub(crate) mtime: i64,
 }
 
-/// One of many runs to write.
+/// One of many runs to write from memory that other threads and processes may store into meanwhile: no reference to
+/// it may be made, so that it is no [`Write`].
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) from: *const u8,
@@ -64,12 +48,12 @@ impl Run {
     ///
     /// # Safety
     /// The run's memory must be readable.
-    pub(crate) unsafe fn write_rest<S: Store + ?Sized>(&mut self, store: &S) {
+    pub(crate) unsafe fn write_rest(&mut self, store: &FileStore) {
         self.error = None;
         while self.done < self.len && self.error.is_none() {
             let at = self.off + self.done as u64;
             // SAFETY: `done < len`, for which the caller vouches.
-            match unsafe { store.write_at(self.from.add(self.done), self.len - self.done, at) } {
+            match unsafe { store.write_raw(self.from.add(self.done), self.len - self.done, at) } {
                 Ok(0) => self.error = Some(Errno::IO),
                 Ok(n) => self.done += n,
                 Err(errno) => self.error = Some(errno),
@@ -82,12 +66,12 @@ impl Run {
 ///
 /// # Safety
 /// `buf` must be writable for the length of `range`.
-pub(crate) unsafe fn read_range(store: &dyn Store, buf: *mut u8, range: Range<u64>) -> Result<u64, Errno> {
+pub(crate) unsafe fn read_range(store: &FileStore, buf: *mut u8, range: Range<u64>) -> Result<u64, Errno> {
     let mut at = range.start;
     while at < range.end {
         let len = (range.end - at).min(READ_SIZE) as usize;
         // SAFETY: `at` is inside the range, for which the caller vouches.
-        match unsafe { store.read_at(buf.add((at - range.start) as usize), len, at) }? {
+        match unsafe { store.read_raw(buf.add((at - range.start) as usize), len, at) }? {
             0 => break,
             n => at += n as u64,
         }

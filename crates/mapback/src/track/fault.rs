@@ -154,19 +154,21 @@ impl Tracker for Fault {
     }
 }
 
-#[cfg(unix)]
 /// In a forked child: forgets locks and holds of threads that did not come along.
+#[cfg(unix)]
 pub(crate) fn forked(range: &Range<usize>) {
     protocol::reset(&AddressSpace, pages(range));
 }
 
 /// Pages that a system call may write into, made writable for it until dropped (L13).
+#[cfg(unix)]
 #[derive(Debug)]
 pub struct Held {
     pages: Range<usize>,
 }
 
 /// Prepares memory for a system call that writes into it; `None` when none of it is tracked by faults.
+#[cfg(unix)]
 pub fn hold(range: Range<usize>) -> Option<Held> {
     if ROOT.load(Ordering::Acquire).is_null() || range.is_empty() {
         return None;
@@ -209,6 +211,7 @@ fn each_tracked(range: Range<usize>, act: impl Fn(usize)) {
     all.filter(|page| AddressSpace.state(*page).is_some_and(PageState::is_ours)).for_each(act);
 }
 
+#[cfg(unix)]
 impl Drop for Held {
     fn drop(&mut self) {
         let _blocked = os::signal::Blocked::new();

@@ -6,6 +6,8 @@
 mod everything;
 pub(crate) mod fault;
 mod pristine;
+#[cfg(target_os = "linux")]
+pub(crate) mod process;
 mod protocol;
 #[cfg(target_os = "linux")]
 mod wp_async;
@@ -97,6 +99,7 @@ pub(crate) trait Tracker: Send {
     fn retire(&mut self, range: Range<usize>, last: i32, sink: Sink<'_>) -> Result<(), Errno>;
 
     /// In a forked child: lets go of what belongs to the parent. Every range is armed anew afterwards.
+    #[cfg_attr(windows, allow(dead_code))]
     fn forked(&mut self);
 }
 

@@ -7,7 +7,11 @@
 
 use super::{Sink, Tracker};
 use crate::sys::Errno;
-use crate::sys::os::{self, mem, pagemap::Pagemap, uffd::Uffd};
+use crate::sys::os::{
+    self, mem,
+    pagemap::{OWN, Pagemap},
+    uffd::Uffd,
+};
 use core::ops::Range;
 
 /// What belongs to one address space.
@@ -28,7 +32,7 @@ pub(crate) struct WpAsync {
 
 impl Handles {
     fn open() -> Result<Handles, Errno> {
-        Ok(Handles { uffd: Uffd::new()?, pagemap: Pagemap::open()?, pid: os::pid() })
+        Ok(Handles { uffd: Uffd::new()?, pagemap: Pagemap::open(OWN)?, pid: os::pid() })
     }
 }
 

@@ -2,7 +2,7 @@
 //! map, and nobody knows which pages they are.
 
 use super::{Image, Io, to_pages};
-use crate::store::{Store, read_range};
+use crate::store::read_range;
 use crate::sys::Errno;
 use crate::sys::os;
 

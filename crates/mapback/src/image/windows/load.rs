@@ -3,7 +3,7 @@
 use super::{Image, Io, to_pages};
 use crate::page;
 use crate::stats::{add, add_time};
-use crate::store::{Store, read_range};
+use crate::store::read_range;
 use crate::sys::Errno;
 use crate::sys::os;
 use crate::track::Pristine;

@@ -7,6 +7,7 @@
 
 mod heirs;
 mod load;
+#[allow(dead_code)] // what only a keeper needs
 #[path = "../marks.rs"]
 mod marks;
 mod write_back;
@@ -15,7 +16,7 @@ pub(crate) use write_back::Next;
 
 use crate::page;
 use crate::stats::Counters;
-use crate::store::{FileStore, Store};
+use crate::store::FileStore;
 use crate::sync::Mutex;
 use crate::sys::Errno;
 use crate::sys::os::fd::Borrowed;

@@ -5,7 +5,7 @@
 
 use super::{Image, Io, to_pages};
 use crate::stats::{add, add_time};
-use crate::store::{Run, Store};
+use crate::store::Run;
 use crate::sys::Errno;
 use crate::sys::os;
 use core::fmt;

@@ -6,7 +6,7 @@ use super::table::Map;
 use super::{Request, Space, joined, span};
 use crate::image::{Image, Memory};
 use crate::stats::add;
-use crate::store::{FileStore, Store, read_range};
+use crate::store::{FileStore, read_range};
 use crate::sys::Errno;
 use crate::sys::os::{self, chain, fd, file, mem, section, space};
 use core::ops::Range;

@@ -54,6 +54,7 @@ impl Kept {
 }
 
 /// Whether [`install`] was called.
+#[inline]
 pub(crate) fn installed() -> bool {
     INSTALLED.load(Ordering::Acquire)
 }

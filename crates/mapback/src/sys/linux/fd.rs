@@ -119,9 +119,6 @@ fn with_limit_lifted<T>(open: impl Fn(u64) -> Result<T, Errno>) -> Result<T, Err
     done
 }
 
-/// What the program names a file by.
-pub type Raw = i32;
-
 /// The program's descriptor, for the length of one call.
 ///
 /// # Errors

@@ -6,8 +6,7 @@ use core::ops::Range;
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, SeekFrom, StatxFlags};
 use rustix::io::Errno;
-use std::ffi::CString;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
@@ -29,6 +28,8 @@ pub(crate) struct Facts {
     pub(crate) dev: u64,
     pub(crate) ino: u64,
     pub(crate) len: u64,
+    /// When the content changed last, in nanoseconds since 1970.
+    pub(crate) mtime: i64,
     pub(crate) regular: bool,
 }
 
@@ -39,7 +40,8 @@ pub(crate) struct Facts {
 pub(crate) fn facts(fd: BorrowedFd<'_>) -> Result<Facts, Errno> {
     let st = rustix::fs::fstat(fd)?;
     let regular = FileType::from_raw_mode(st.st_mode) == FileType::RegularFile;
-    Ok(Facts { dev: st.st_dev, ino: st.st_ino, len: st.st_size as u64, regular })
+    let mtime = st.st_mtime.saturating_mul(1_000_000_000).saturating_add(st.st_mtime_nsec as i64);
+    Ok(Facts { dev: st.st_dev, ino: st.st_ino, len: st.st_size as u64, mtime, regular })
 }
 
 /// The identity of an open file.
@@ -76,9 +78,14 @@ fn handle(fd: BorrowedFd<'_>) -> u64 {
     if unsafe { call(Sysno::name_to_handle_at, args) }.is_err() {
         return 0;
     }
-    let mut digest = DefaultHasher::new();
-    (handle.kind, &handle.data[..(handle.bytes as usize).min(MAX_HANDLE_SZ)]).hash(&mut digest);
-    digest.finish()
+    digest(&handle.data[..(handle.bytes as usize).min(MAX_HANDLE_SZ)]) ^ handle.kind as u64
+}
+
+/// FNV-1a: tells things apart that nobody made alike on purpose; the same in every build.
+pub(crate) fn digest(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 /// The status flags of the open file description.
@@ -156,6 +163,30 @@ pub(crate) fn data(fd: BorrowedFd<'_>, off: u64, end: u64) -> Option<Range<u64>>
     }
 }
 
+/// The whole text of a file that the kernel makes as it is read.
+///
+/// # Errors
+/// Those of `open` and `read`.
+pub(crate) fn slurp(path: &CStr) -> Result<Vec<u8>, Errno> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let fd = Private::stay(with_room(|| rustix::fs::open(path, flags, Mode::empty()))?);
+    let mut text = vec![0u8; 16 * 1024];
+    let mut used = 0;
+    loop {
+        match rustix::io::read(&fd, &mut text[used..]) {
+            Ok(0) => break,
+            Ok(n) => used += n,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+        if used == text.len() {
+            text.resize(used * 2, 0);
+        }
+    }
+    text.truncate(used);
+    Ok(text)
+}
+
 /// Does something that makes or fills a file of `len` bytes, which the kernel's own maps do without regard to
 /// `RLIMIT_FSIZE`. The soft limit is lifted for a moment; passing it would be a signal.
 ///
@@ -231,4 +262,48 @@ pub(crate) unsafe fn pwrite(
             other => return other,
         }
     }
+}
+
+/// What a descriptor may be used for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Access {
+    pub(crate) read: bool,
+    pub(crate) write: bool,
+}
+
+/// The access that an open descriptor has.
+///
+/// # Errors
+/// `EBADF`.
+pub(crate) fn access(fd: BorrowedFd<'_>) -> Result<Access, Errno> {
+    let flags = flags(fd)?;
+    let mode = flags & OFlags::RWMODE;
+    let path = flags.contains(OFlags::PATH);
+    Ok(Access { read: mode != OFlags::WRONLY && !path, write: mode == OFlags::RDWR && !path })
+}
+
+/// The length, and the time of last modification in nanoseconds.
+///
+/// # Errors
+/// `EBADF`.
+pub(crate) fn len_and_mtime(fd: BorrowedFd<'_>) -> Result<(u64, u64), Errno> {
+    let st = rustix::fs::fstat(fd)?;
+    let nanoseconds = (st.st_mtime as u64).wrapping_mul(1_000_000_000).wrapping_add(st.st_mtime_nsec as u64);
+    Ok((st.st_size as u64, nanoseconds))
+}
+
+/// Takes the lock of an open file description for as long as it is open, without waiting.
+///
+/// # Errors
+/// `EWOULDBLOCK` when another description of the file has it.
+pub(crate) fn lock_whole(fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    rustix::fs::flock(fd, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+}
+
+/// Gives a file its room on the storage, so that later writes need no more; its length stays.
+///
+/// # Errors
+/// `ENOSPC`; `EOPNOTSUPP` where the file system cannot.
+pub(crate) fn allocate(fd: BorrowedFd<'_>, len: u64) -> Result<(), Errno> {
+    rustix::fs::fallocate(fd, rustix::fs::FallocateFlags::KEEP_SIZE, 0, len)
 }

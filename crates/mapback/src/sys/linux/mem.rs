@@ -38,9 +38,6 @@ pub(crate) const USER_SPACE: usize = (1 << 47) - 4096;
 #[cfg(not(target_arch = "x86_64"))]
 pub(crate) const USER_SPACE: usize = 1 << 48;
 
-/// The kernel makes what lies past the end of a file inaccessible, in every map.
-pub(crate) const SYSTEM_KNOWS_ENDS: bool = true;
-
 /// Flags of `mremap`.
 pub(crate) const MREMAP_MAYMOVE: i32 = 1;
 /// The new address is given.

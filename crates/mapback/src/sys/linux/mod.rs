@@ -6,10 +6,14 @@ pub(crate) mod fd;
 pub(crate) mod file;
 pub(crate) mod locks;
 pub(crate) mod mem;
+pub(crate) mod neighbour;
+pub(crate) mod ofd;
 pub(crate) mod pagemap;
 pub(crate) mod raw;
+pub(crate) mod region;
 pub(crate) mod shm;
 pub(crate) mod signal;
+pub(crate) mod sysv;
 pub(crate) mod uffd;
 pub(crate) mod uring;
 
@@ -26,4 +30,15 @@ pub(crate) fn page_size() -> usize {
 /// The process that is running this line (not cached: a fork must show).
 pub(crate) fn pid() -> i32 {
     rustix::process::getpid().as_raw_nonzero().get()
+}
+
+/// Whether this process has no other thread; where that cannot be told, it has.
+pub(crate) fn is_single_threaded() -> bool {
+    // Two links of the directory are its own.
+    rustix::fs::stat(c"/proc/self/task").is_ok_and(|st| st.st_nlink == 3)
+}
+
+/// The user whose rights this process has.
+pub(crate) fn effective_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
 }

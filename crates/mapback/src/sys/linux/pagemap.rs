@@ -2,6 +2,7 @@
 
 use super::fd::{Private, with_room};
 use super::raw::{Sysno, call};
+use core::ffi::CStr;
 use core::ops::Range;
 use rustix::fd::{AsFd, AsRawFd};
 use rustix::fs::{Mode, OFlags};
@@ -12,6 +13,8 @@ const PM_SCAN_WP_MATCHING: u64 = 1 << 0;
 const PM_SCAN_CHECK_WPASYNC: u64 = 1 << 1;
 /// `_IOWR('f', 16, struct pm_scan_arg)`.
 const PAGEMAP_SCAN: usize = (3 << 30) | (size_of::<ScanArg>() << 16) | ((b'f' as usize) << 8) | 16;
+/// The page map of the process that opens it.
+pub(crate) const OWN: &CStr = c"/proc/self/pagemap";
 /// Regions that one call can report.
 const REGIONS: usize = 256;
 
@@ -47,13 +50,13 @@ pub(crate) struct Pagemap {
 }
 
 impl Pagemap {
-    /// Opens `/proc/self/pagemap`.
+    /// Opens a process's own `/proc/self/pagemap`, or that of another.
     ///
     /// # Errors
-    /// `ENOENT` where /proc is not mounted.
-    pub(crate) fn open() -> Result<Pagemap, Errno> {
+    /// `ENOENT` where /proc is not mounted; `EACCES` for somebody else's process.
+    pub(crate) fn open(path: &CStr) -> Result<Pagemap, Errno> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-        let fd = with_room(|| rustix::fs::open(c"/proc/self/pagemap", flags, Mode::empty()))?;
+        let fd = with_room(|| rustix::fs::open(path, flags, Mode::empty()))?;
         Ok(Pagemap { fd: Private::new(fd) })
     }
 
@@ -152,7 +155,7 @@ impl Pagemap {
 pub(crate) fn probe() -> Result<(), Errno> {
     let page = super::page_size();
     let mapped = super::mem::anonymous(page)?;
-    let pagemap = Pagemap::open();
+    let pagemap = Pagemap::open(OWN);
     let seen = pagemap.and_then(|p| p.scan(&(mapped..mapped + page), 0, &mut |_| ()));
     // SAFETY: mapped a few lines above, known to nobody else.
     unsafe { super::mem::munmap(mapped, page) }?;

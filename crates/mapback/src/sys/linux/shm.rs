@@ -23,6 +23,76 @@ impl Shm {
         Ok(Shm { fd: Private::new(fd) })
     }
 
+    /// A file on a file system that is memory.
+    pub(crate) fn of(fd: Private) -> Shm {
+        Shm { fd }
+    }
+
+    /// Device and inode, as `/proc/PID/maps` names the object.
+    ///
+    /// # Errors
+    /// None that an open object has.
+    pub(crate) fn identity(&self) -> Result<(u64, u64), Errno> {
+        let facts = super::file::facts(self.fd.as_fd())?;
+        Ok((facts.dev, facts.ino))
+    }
+
+    /// Reads from the object, as far as it has content.
+    ///
+    /// # Errors
+    /// Those of `pread`.
+    pub(crate) fn read(&self, buf: &mut [u8], off: u64) -> Result<usize, Errno> {
+        // SAFETY: a slice of our own.
+        unsafe { super::file::pread(self.fd.as_fd(), buf.as_mut_ptr(), buf.len(), off) }
+    }
+
+    /// Reads into the program's buffers, up to `most` bytes in all. Returns the bytes read.
+    ///
+    /// # Errors
+    /// Those of `preadv`, above all `EFAULT`.
+    pub(crate) fn read_into(
+        &self,
+        buffers: &[(usize, usize)],
+        most: usize,
+        off: u64,
+    ) -> Result<usize, Errno> {
+        let mut done = 0;
+        for (base, len) in buffers {
+            let len = (*len).min(most - done);
+            if len == 0 {
+                continue;
+            }
+            // SAFETY: the program named this memory in a call that writes to it; the kernel checks it.
+            let n = unsafe { super::file::pread(self.fd.as_fd(), *base as *mut u8, len, off + done as u64) }?;
+            done += n;
+            if n < len {
+                break;
+            }
+        }
+        Ok(done)
+    }
+
+    /// Writes into the object. A page that cannot be had is an error here, not a fault at some later time.
+    ///
+    /// # Safety
+    /// `from` must be readable for `len` bytes.
+    ///
+    /// # Errors
+    /// `ENOSPC` where the file system is full; `ENOMEM`.
+    pub(crate) unsafe fn write(&self, from: *const u8, len: usize, off: u64) -> Result<(), Errno> {
+        let mut done = 0;
+        while done < len {
+            // SAFETY: inside what the caller vouches for.
+            match unsafe {
+                super::file::pwrite(self.fd.as_fd(), from.add(done), len - done, off + done as u64, false)
+            }? {
+                0 => return Err(Errno::IO),
+                n => done += n,
+            }
+        }
+        Ok(())
+    }
+
     /// Sets the size in bytes; what is cut off is gone, and touching it through a map is a SIGBUS.
     ///
     /// # Errors

@@ -35,9 +35,6 @@ pub(crate) const MS_INVALIDATE: i32 = 2;
 /// Synchronous write-back.
 pub(crate) const MS_SYNC: i32 = 4;
 
-/// The ends of maps are this library's own affair: see `past` in this folder.
-pub(crate) const SYSTEM_KNOWS_ENDS: bool = false;
-
 /// The bytes of address space that a process has at the most.
 pub(crate) const USER_SPACE: usize = 1 << 47;
 

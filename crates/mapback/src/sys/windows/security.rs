@@ -121,10 +121,9 @@ impl Attributes {
         if made == 0 {
             return Err(Errno::last());
         }
-        let nLength = size_of::<SECURITY_ATTRIBUTES>() as u32;
-        Ok(Attributes {
-            raw: SECURITY_ATTRIBUTES { nLength, lpSecurityDescriptor: descriptor, bInheritHandle: 0 },
-        })
+        let len = size_of::<SECURITY_ATTRIBUTES>() as u32;
+        let raw = SECURITY_ATTRIBUTES { nLength: len, lpSecurityDescriptor: descriptor, bInheritHandle: 0 };
+        Ok(Attributes { raw })
     }
 
     /// As the calls want them.

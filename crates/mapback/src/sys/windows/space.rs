@@ -109,10 +109,14 @@ impl AddressSpace {
     pub(super) fn while_readable<T>(&mut self, range: &Range<usize>, act: impl FnOnce() -> T) -> T {
         let closed = region::inaccessible(range);
         // SAFETY: memory of an image, and what is changed is changed back.
-        closed.iter().for_each(|part| drop(unsafe { region::protect(part, mem::PROT_READ) }));
+        closed.iter().for_each(|part| {
+            let _ = unsafe { region::protect(part, mem::PROT_READ) };
+        });
         let done = act();
         // SAFETY: as above.
-        closed.iter().for_each(|part| drop(unsafe { region::protect(part, 0) }));
+        closed.iter().for_each(|part| {
+            let _ = unsafe { region::protect(part, 0) };
+        });
         done
     }
 

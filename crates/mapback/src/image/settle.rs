@@ -1,0 +1,230 @@
+//! What other processes changed: those that live, and those that died before they wrote it back.
+//!
+//! The changes of a living process are told by the kernel. Of one that died nothing is left but the memory, so that
+//! image and file are compared. That is right only as long as no outsider changed the file, which the stamp in the
+//! control block tells: it says how the file was when image and file were last one.
+
+use super::lock::Locked;
+use super::shared::{Dir, Record, Slot};
+use super::{Image, Next, WriteBackError, to_pages};
+use crate::store::{FileStore, read_range};
+use crate::sys::Errno;
+use crate::sys::os::{self, neighbour};
+use core::ops::Range;
+use core::sync::atomic::Ordering;
+use std::sync::Arc;
+
+/// What became of the changes that processes left behind when they died.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Settled {
+    /// There are none any more.
+    All,
+    /// The file was changed by others since: nothing was written.
+    Conflict,
+    /// This process may not write to the file, or could not compare.
+    NotHere,
+}
+
+impl Image {
+    /// Notes what other processes changed in a range, so that this one writes it back too.
+    pub(crate) fn gather(&self, range: &Range<u64>) {
+        let mut io = self.lock();
+        if !io.store().is_writable()
+            || io.control.as_ref().is_none_or(|control| control.is_alone() && !self.is_shared())
+        {
+            return;
+        }
+        let Some(control) = &io.control else { return };
+        let neighbours = control.neighbours();
+        self.gather_live(&mut io, &neighbours.live, range);
+        self.settle_dead(&mut io, neighbours.dead, false);
+    }
+
+    fn gather_live(&self, io: &mut Locked<'_>, live: &[Slot], range: &Range<u64>) {
+        let Ok(object) = self.shm.identity() else { return };
+        for slot in live {
+            let mut runs = Vec::new();
+            let seen = neighbour::changed(slot.pid, object, &slot.window, range, &mut |run| runs.push(run));
+            match seen {
+                Ok(()) => runs.iter().for_each(|run| {
+                    io.marks.set(to_pages(&(run.start..run.end.min(self.len()).max(run.start))));
+                }),
+                // It has just ended, and will be found among the dead.
+                Err(Errno::NOENT | Errno::SRCH) => {}
+                // It cannot be asked: all may be changed.
+                Err(_) if slot.owes => {
+                    io.marks.set(to_pages(&(range.start..range.end.min(self.len()).max(range.start))));
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Settles what dead processes left: marks what differs from the file. `force`: even if others changed it.
+    pub(super) fn settle_dead(&self, io: &mut Locked<'_>, dead: Vec<(usize, Slot)>, force: bool) -> Settled {
+        let owes = dead.iter().any(|(_, slot)| slot.owes);
+        if owes && !io.store().is_writable() {
+            return Settled::NotHere;
+        }
+        let settled = if owes { self.compare_with_file(io, force) } else { Settled::All };
+        if settled == Settled::NotHere {
+            return settled;
+        }
+        // Written at once: should we die before, the dead are still entered, and the next one compares again.
+        if settled == Settled::All && self.write_pages(io, 0..usize::MAX, Next::Nothing).is_err() {
+            return Settled::NotHere;
+        }
+        let Some(control) = &mut io.control else { return settled };
+        if settled == Settled::Conflict {
+            let _ = control.write(Record { conflict: true, ..control.record() });
+            crate::report::line(&format!(
+                "a process died with changes to {} that it had not written back, and the file was changed by others \
+                 since: nothing is overwritten. See `mapback recover --list`",
+                self.name.display()
+            ));
+        }
+        for (nth, _) in dead {
+            control.forget(nth);
+        }
+        settled
+    }
+
+    /// Marks each page that differs from the file.
+    fn compare_with_file(&self, io: &mut Locked<'_>, force: bool) -> Settled {
+        const CHUNK: usize = 1 << 20;
+        let foreign = io.is_foreign();
+        let Ok(stamp) = io.stamp() else { return Settled::NotHere };
+        if foreign && !force {
+            return Settled::Conflict;
+        }
+        if stamp.len != self.len() && self.follow_file(io, stamp.len).is_err() {
+            return Settled::NotHere;
+        }
+        let page = os::page_size();
+        let (mut was, mut now) = (vec![0u8; CHUNK], vec![0u8; CHUNK]);
+        let mut at = 0;
+        while at < stamp.len {
+            let part = at..stamp.len.min(at + CHUNK as u64);
+            let len = (part.end - part.start) as usize;
+            // SAFETY: `was` is as long as any part.
+            let file = unsafe { read_range(io.store(), was.as_mut_ptr(), part.clone()) };
+            let (Ok(file), Ok(memory)) = (file, self.shm.read(&mut now[..len], at)) else {
+                return Settled::NotHere;
+            };
+            let len = (file as usize).min(memory);
+            for (nth, (a, b)) in was[..len].chunks(page).zip(now[..len].chunks(page)).enumerate() {
+                if a != b {
+                    let start = at + (nth * page) as u64;
+                    io.marks.set(to_pages(&(start..start + a.len() as u64)));
+                }
+            }
+            at = part.end;
+        }
+        Settled::All
+    }
+
+    /// Opens an image that is in a directory, to settle it: nobody waits for who does so. `force` is not asked here.
+    ///
+    /// # Errors
+    /// `ENOENT` when the file is no longer where it was; those of opening it.
+    pub(crate) fn found(dir: &Arc<Dir>, name: &str) -> Result<Image, Errno> {
+        use rustix::fs::{Mode, OFlags};
+        let (control, shm) = super::Control::visit(dir, name)?;
+        let (id, path) = control.header().ok_or(Errno::ILSEQ)?;
+        let open = |access| {
+            let flags = access | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::NOFOLLOW;
+            os::fd::with_room(|| rustix::fs::open(&path, flags, Mode::empty())).map(os::fd::Private::new)
+        };
+        let file = open(OFlags::RDWR)?;
+        let file = rustix::fd::AsFd::as_fd(&file);
+        if os::file::identity(file)? != id {
+            return Err(Errno::NOENT);
+        }
+        let store = FileStore::open(file, true)?;
+        Ok(Image::with(id, path, shm, store, Some(control), Some(dir.clone()), false))
+    }
+
+    /// Settles what the dead left, in an image that was [found](Image::found), and notes what the living changed.
+    /// Returns how many live, and what became of the rest.
+    pub(crate) fn settle(&self, force: bool) -> (usize, Settled) {
+        if !self.is_ready() {
+            return (0, Settled::All);
+        }
+        let mut io = self.lock();
+        let Some(control) = &io.control else { return (0, Settled::All) };
+        let neighbours = control.neighbours();
+        let conflict = control.record().conflict;
+        let mut settled = self.settle_dead(&mut io, neighbours.dead, force);
+        if conflict && settled == Settled::All {
+            settled = if force { self.compare_with_file(&mut io, true) } else { Settled::Conflict };
+            if settled == Settled::All && self.write_pages(&mut io, 0..usize::MAX, Next::Nothing).is_err() {
+                settled = Settled::NotHere;
+            }
+            if let (Settled::All, Some(control)) = (settled, &mut io.control) {
+                let _ = control.write(Record { conflict: false, ..control.record() });
+            }
+        }
+        (neighbours.live.len(), settled)
+    }
+
+    /// Writes back what living processes changed and the file does not have yet: for a keeper. It has the lock for a
+    /// piece at a time, so that nobody waits long; a process that compares is left to do it itself.
+    ///
+    /// # Errors
+    /// The first run that failed.
+    pub(crate) fn write_for_others(&self) -> Result<(), WriteBackError> {
+        const PIECE: usize = 4 << 20;
+        if !self.is_ready() {
+            return Ok(());
+        }
+        let mut changed = {
+            let mut io = self.lock();
+            let Some(control) = &io.control else { return Ok(()) };
+            let live = control.neighbours().live;
+            if live.iter().any(|slot| slot.exact) {
+                return Ok(());
+            }
+            self.gather_live(&mut io, &live, &(0..u64::MAX));
+            core::mem::take(&mut io.marks)
+        };
+        let most = PIECE / os::page_size();
+        let mut done = Ok(());
+        while let Some(run) = changed.take_run(&(0..usize::MAX), most) {
+            let mut io = self.lock();
+            self.keep_differing(&mut io, run);
+            if !io.marks.is_empty() {
+                done = done.and(self.write_pages(&mut io, 0..usize::MAX, Next::Nothing));
+                // What failed is still changed where it was changed.
+                io.marks = super::Marks::default();
+            }
+        }
+        done
+    }
+
+    /// Of pages that may have changed, marks those that the file does not have so.
+    fn keep_differing(&self, io: &mut Locked<'_>, pages: Range<usize>) {
+        let page = os::page_size();
+        let bytes = (pages.start * page) as u64..((pages.end * page) as u64).min(self.len());
+        let len = bytes.end.saturating_sub(bytes.start) as usize;
+        let (mut was, mut now) = (vec![0u8; len], vec![0u8; len]);
+        // SAFETY: `was` is as long as the range.
+        let file = unsafe { read_range(io.store(), was.as_mut_ptr(), bytes.clone()) };
+        let memory = self.shm.read(&mut now, bytes.start);
+        let known = matches!((file, memory), (Ok(a), Ok(b)) if a as usize == len && b == len);
+        for (nth, (a, b)) in was.chunks(page).zip(now.chunks(page)).enumerate() {
+            if !known || a != b {
+                io.marks.set(pages.start + nth..pages.start + nth + 1);
+            }
+        }
+    }
+
+    /// Whether there has been a second process; says so to all.
+    pub(super) fn note_shared(&self, io: &mut Locked<'_>) {
+        self.shared.store(true, Ordering::Relaxed);
+        if let Some(control) = &mut io.control
+            && !control.record().shared
+        {
+            let _ = control.write(Record { shared: true, ..control.record() });
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! The safe face: maps of files as slices of bytes.
+
+mod advice;
+mod handle;
+mod mmap;
+mod mmap_mut;
+mod options;
+mod raw;
+mod snapshot;
+mod source;
+
+pub use advice::{Advice, UncheckedAdvice};
+pub use mmap::Mmap;
+pub use mmap_mut::MmapMut;
+pub use options::{MmapOptions, RemapOptions};
+pub use raw::MmapRaw;
+pub use snapshot::Snapshot;
+pub use source::{MmapAsRawDesc, MmapRawDescriptor, Source};

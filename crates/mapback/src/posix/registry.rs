@@ -1,0 +1,171 @@
+//! Which files may have an image, in any process of the user: so that a `read` or `write` of a file that has none costs
+//! a few loads.
+//!
+//! A table that all processes share counts, per hash of device and inode, the images that were made. A process that
+//! was killed does not count down: too high a count costs a look at the file, and nothing else. Each descriptor
+//! remembers the generation of the table at which its file was found without image; whoever makes one begins a new
+//! generation before anything can be stored to it.
+
+use super::policy::Share;
+use crate::sys::os::file::{self, FileId, digest};
+use crate::sys::os::{fd, sysv};
+use core::sync::atomic::{AtomicPtr, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use std::os::unix::ffi::OsStrExt;
+
+const COUNTS: usize = 4096;
+/// Descriptors that are remembered.
+const FDS: usize = 4096;
+/// Numbers that are tried: somebody else may have the first.
+const KEYS: i32 = 8;
+
+#[repr(C)]
+struct Table {
+    generation: AtomicU32,
+    images: AtomicU32,
+    counts: [AtomicU16; COUNTS],
+}
+
+/// The table of this process alone, until it finds that of all.
+static OWN: Table = Table {
+    generation: AtomicU32::new(0),
+    images: AtomicU32::new(0),
+    counts: [const { AtomicU16::new(0) }; COUNTS],
+};
+
+static TABLE: AtomicPtr<Table> = AtomicPtr::new((&raw const OWN).cast_mut());
+
+/// Per descriptor: above, how often it was forgotten; below, the generation at which its file had no image.
+static SEEN: [AtomicU64; FDS] = [const { AtomicU64::new(0) }; FDS];
+
+#[inline]
+fn table() -> &'static Table {
+    // SAFETY: `OWN`, or a segment of at least this size that stays attached for good. All fields are atomics, valid
+    // for any bytes.
+    unsafe { &*TABLE.load(Ordering::Relaxed) }
+}
+
+/// Finds the table of all processes. Without it, every regular file may have an image in another process.
+pub(super) fn connect(share: &Share) {
+    let name = match share {
+        Share::No => return,
+        Share::Default => &b"default"[..],
+        Share::In(path) => path.as_os_str().as_bytes(),
+    };
+    let uid = u64::from(rustix::process::geteuid().as_raw());
+    let first = (digest(name) ^ uid.wrapping_mul(0x9e37_79b9_7f4a_7c15)) as i32 & 0x3fff_fff0 | 0x4000_0000;
+    let found = (first..first + KEYS).find_map(|key| sysv::attach(key, size_of::<Table>()).ok());
+    if let Some(addr) = found {
+        let _ = table().generation.fetch_max(1, Ordering::Relaxed);
+        TABLE.store(addr as *mut Table, Ordering::Relaxed);
+    } else {
+        // Counted as one image more than there are, in every place.
+        OWN.images.fetch_add(1, Ordering::Relaxed);
+        for count in &OWN.counts {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+fn count(dev: u64, ino: u64) -> &'static AtomicU16 {
+    let hash = (dev ^ ino.rotate_left(17)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    &table().counts[(hash >> 52) as usize % COUNTS]
+}
+
+/// An image is going to be made.
+pub(super) fn add(id: &FileId) {
+    let table = table();
+    let more = |n: u16| Some(n.saturating_add(1));
+    let _ = count(id.dev, id.ino).fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+    table.images.fetch_add(1, Ordering::Relaxed);
+    table.generation.fetch_add(1, Ordering::Release);
+}
+
+/// Ends one [`add`].
+pub(super) fn remove(id: &FileId) {
+    // A count that has been at its limit is never sure again.
+    let less = |n: u16| (n != 0 && n != u16::MAX).then(|| n - 1);
+    let _ = count(id.dev, id.ino).fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    let _ = table().images.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
+}
+
+/// Whether any file may have an image, in this process or another. A load.
+#[inline]
+pub fn may_have_images() -> bool {
+    table().images.load(Ordering::Acquire) != 0
+}
+
+/// Whether the file behind a descriptor may have an image, in this process or another. A few loads, most of the time.
+#[inline]
+pub fn may_have_image(fd: i32) -> bool {
+    let table = table();
+    if table.images.load(Ordering::Relaxed) == 0 {
+        return false;
+    }
+    let generation = table.generation.load(Ordering::Acquire);
+    match SEEN.get(fd as usize) {
+        Some(seen) if seen.load(Ordering::Relaxed) as u32 == generation && generation != 0 => false,
+        _ => looks_like_one(fd, generation),
+    }
+}
+
+#[cold]
+fn looks_like_one(number: i32, generation: u32) -> bool {
+    let seen = SEEN.get(number as usize);
+    let before = seen.map(|seen| seen.load(Ordering::Acquire));
+    let Ok(facts) = fd::borrow(number).and_then(file::facts) else { return false };
+    if facts.regular && count(facts.dev, facts.ino).load(Ordering::Relaxed) != 0 {
+        return true;
+    }
+    if let (Some(seen), Some(before)) = (seen, before) {
+        // Not if it was forgotten meanwhile: it may be another file by now.
+        let now = before & !0xffff_ffff | u64::from(generation);
+        let _ = seen.compare_exchange(before, now, Ordering::Release, Ordering::Relaxed);
+    }
+    false
+}
+
+/// A descriptor stands for something else from now on.
+#[inline]
+pub fn forget_fd(fd: i32) {
+    if let Some(seen) = SEEN.get(fd as usize) {
+        let _ = seen.fetch_update(Ordering::Release, Ordering::Relaxed, |n| Some(((n >> 32) + 1) << 32));
+    }
+}
+
+/// Any descriptor may stand for something else from now on.
+pub fn forget_all_fds() {
+    (0..FDS as i32).for_each(forget_fd);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsRawFd;
+
+    #[test]
+    fn a_file_has_one_from_add_to_remove_and_a_descriptor_is_forgotten() {
+        let path = std::env::temp_dir().join(format!("mapback-registry-{}", crate::sys::os::pid()));
+        let file = std::fs::File::create(&path).unwrap();
+        let other = std::fs::File::open("/proc/self/exe").unwrap();
+        let id = file::identity(fd::borrow(file.as_raw_fd()).unwrap()).unwrap();
+        assert!(!may_have_image(file.as_raw_fd()));
+        add(&id);
+        assert!(may_have_images() && may_have_image(file.as_raw_fd()));
+        assert!(!may_have_image(other.as_raw_fd()) && !may_have_image(other.as_raw_fd()));
+        // The number stands for the file now, behind the table's back, and then with its knowledge.
+        rustix::io::dup2(&file, &mut unsafe_owned(other.as_raw_fd())).unwrap();
+        assert!(!may_have_image(other.as_raw_fd()));
+        forget_fd(other.as_raw_fd());
+        assert!(may_have_image(other.as_raw_fd()));
+        remove(&id);
+        assert!(!may_have_image(file.as_raw_fd()));
+        std::fs::remove_file(path).unwrap();
+    }
+
+    /// The number as an owner that never closes it.
+    fn unsafe_owned(fd: i32) -> core::mem::ManuallyDrop<rustix::fd::OwnedFd> {
+        use std::os::fd::FromRawFd;
+        // SAFETY: open, and never closed by this owner.
+        core::mem::ManuallyDrop::new(unsafe { rustix::fd::OwnedFd::from_raw_fd(fd) })
+    }
+}

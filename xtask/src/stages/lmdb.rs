@@ -1,0 +1,198 @@
+//! LMDB: py-lmdb's own test suite, and two writer processes and a reader with `writemap` and `map_async`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use super::several::{Several, Started, show};
+use super::trackers;
+use crate::ctx::Ctx;
+use crate::mapback::{Mapback, Maps};
+use crate::mounts::{Kind, Mount};
+use crate::python::{Lmdb, programs};
+use crate::report::{Job, Report};
+use crate::run::{Cmd, Done, Log, how, tail};
+use crate::tracker::Tracker;
+
+/// What LMDB says where shared maps are refused.
+const REFUSAL: &str = "No such device";
+
+/// How many differing tests are named.
+const SHOWN: usize = 12;
+
+/// The two generations of LMDB that py-lmdb has aboard, by the major numbers by which it is told which to use.
+const ENGINES: [Engine; 2] =
+    [Engine { name: "LMDB 0.9", major: "0" }, Engine { name: "LMDB 1.0", major: "1" }];
+
+#[derive(Clone, Copy)]
+struct Engine {
+    name: &'static str,
+    major: &'static str,
+}
+
+impl Engine {
+    fn choose(self, cmd: Cmd) -> Cmd {
+        cmd.env("LMDB_DEFAULT_LIB_VERSION", self.major)
+    }
+}
+
+pub(crate) fn run(ctx: &Ctx, report: &mut Report) -> Result<()> {
+    let usable = trackers(ctx, report);
+    let [default, newer] = ENGINES;
+    suite(ctx, report, default, &usable)?;
+    // The trackers make no difference that the other engine would not show.
+    suite(ctx, report, newer, &usable[..usable.len().min(1)])?;
+    let transactions = if ctx.quick { 300 } else { 3_000 };
+    let pairs = pairs(ctx, transactions).into_iter();
+    let all: Vec<_> = pairs.flat_map(|pair| Started::ALL.map(|started| (pair.clone(), started))).collect();
+    show(ctx, report, &all)
+}
+
+/// The program of two writers and a reader, with so many transactions, for each engine.
+pub(crate) fn pairs(ctx: &Ctx, transactions: u32) -> [Several; 2] {
+    ENGINES.map(|engine| pair(ctx, engine, transactions))
+}
+
+fn pair(ctx: &Ctx, engine: Engine, transactions: u32) -> Several {
+    let script = engine.choose(Cmd::new(Lmdb::new(ctx).python()).arg(programs(ctx).join("lmdb_pair.py")));
+    Several {
+        what: engine.name.to_owned(),
+        run: script.clone().arg("run"),
+        check: script.arg("check"),
+        arguments: vec!["--transactions".into(), transactions.to_string()],
+        // The creator, the writers and the reader, which writes to the lock file's map.
+        processes: 4,
+        refusal: REFUSAL,
+    }
+}
+
+/// py-lmdb's tests, one by one: what they do natively on disk is what they have to do under mapback.
+fn suite(ctx: &Ctx, report: &mut Report, engine: Engine, trackers: &[Tracker]) -> Result<()> {
+    let mut native = None;
+    report.case(format!("py-lmdb's tests, {}, natively on disk", engine.name), |log| {
+        let suite = Suite::new(ctx, engine, &ctx.fresh_dir("lmdb")?);
+        let done = suite.command.run(log)?;
+        let outcomes = suite.outcomes()?;
+        let note = note(&outcomes, &done);
+        native = Some(outcomes);
+        Ok(note)
+    });
+    let Some(native) = native else { return Ok(()) };
+    report.side_by_side(trackers.iter().map(|tracker| on_disk(ctx, engine, *tracker, &native)).collect());
+
+    let mount = Mount::new(ctx, Kind::Testkit)?;
+    report.case(format!("py-lmdb's tests, {}, natively on direct_io: fail", engine.name), |log| {
+        let done = Suite::new(ctx, engine, &mount.fresh_dir("lmdb")?).command.run(log)?;
+        ensure!(
+            !done.status.success() && done.output.contains(REFUSAL),
+            "no test says \"{REFUSAL}\": the file system does not refuse shared maps"
+        );
+        Ok(format!("{REFUSAL}, {}", how(done.status)))
+    });
+    let on_direct_io = trackers.iter().map(|tracker| on_direct_io(ctx, &mount, engine, *tracker, &native));
+    report.side_by_side(on_direct_io.collect());
+    Ok(())
+}
+
+fn on_direct_io<'a>(
+    ctx: &'a Ctx,
+    mount: &'a Mount,
+    engine: Engine,
+    tracker: Tracker,
+    native: &'a Outcomes,
+) -> Job<'a> {
+    let job = move |log: &_| {
+        let name = format!("lmdb-auto-{}", tracker.name());
+        let mapback = Mapback::new(ctx, Maps::Auto, tracker, &ctx.fresh_dir(&name)?);
+        Suite::new(ctx, engine, &mount.fresh_dir(&name)?).under(&mapback, native, log)
+    };
+    (suite_name(engine, tracker, "maps auto, on direct_io"), Box::new(job))
+}
+
+fn on_disk<'a>(ctx: &'a Ctx, engine: Engine, tracker: Tracker, native: &'a Outcomes) -> Job<'a> {
+    let job = move |log: &_| {
+        let dir = ctx.fresh_dir(&format!("lmdb-{}", tracker.name()))?;
+        let mapback = Mapback::new(ctx, Maps::All, tracker, &dir);
+        Suite::new(ctx, engine, &dir).under(&mapback, native, log)
+    };
+    (suite_name(engine, tracker, "all maps, on disk"), Box::new(job))
+}
+
+fn suite_name(engine: Engine, tracker: Tracker, place: &str) -> String {
+    format!("py-lmdb's tests, {}, {}, {place}", engine.name, tracker.name())
+}
+
+/// How often each line of the plugin `outcomes` came: `passed: tests/env_test.py::OpenTest::test_ok`.
+type Outcomes = BTreeMap<String, usize>;
+
+struct Suite {
+    command: Cmd,
+    outcomes: std::path::PathBuf,
+}
+
+impl Suite {
+    /// The tests, with their files in `dir`.
+    fn new(ctx: &Ctx, engine: Engine, dir: &Path) -> Self {
+        let lmdb = Lmdb::new(ctx);
+        let outcomes = dir.join("outcomes");
+        let command = Cmd::new(lmdb.python())
+            .args(["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "outcomes", "tests"])
+            .cwd(lmdb.suite())
+            .env("TMPDIR", dir)
+            .env("OUTCOMES", &outcomes)
+            .env("PYTHONPATH", programs(ctx))
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .limit(Duration::from_secs(300));
+        Self { command: engine.choose(command), outcomes }
+    }
+
+    fn outcomes(&self) -> Result<Outcomes> {
+        let text = fs::read_to_string(&self.outcomes)
+            .with_context(|| format!("the tests left no {}", self.outcomes.display()))?;
+        let mut outcomes = Outcomes::new();
+        for line in text.lines() {
+            *outcomes.entry(line.to_owned()).or_default() += 1;
+        }
+        Ok(outcomes)
+    }
+
+    /// Runs the tests under mapback; fails unless each ends as it does natively.
+    fn under(self, mapback: &Mapback, native: &Outcomes, log: &Log) -> Result<String> {
+        let done = mapback.run(self.command.clone(), log)?;
+        let outcomes = self.outcomes()?;
+        let differences = differences(native, &outcomes);
+        if !differences.is_empty() {
+            bail!(
+                "{} outcomes are not those that they are natively; pytest: {}\n{}\n{}",
+                differences.len(),
+                how(done.status),
+                differences[..differences.len().min(SHOWN)].join("\n"),
+                tail(&done.output)
+            );
+        }
+        Ok(format!("{}, {} maps served", note(&outcomes, &done), mapback.served()?.maps))
+    }
+}
+
+/// Lines that came more often here than there, with a sign that says where.
+fn differences(native: &Outcomes, found: &Outcomes) -> Vec<String> {
+    let more = |a: &Outcomes, b: &Outcomes, sign: &str| {
+        let times = |outcomes: &Outcomes, line: &str| outcomes.get(line).copied().unwrap_or(0);
+        a.keys()
+            .filter(|line| times(a, line) > times(b, line))
+            .map(|line| format!("{sign} {line}"))
+            .collect::<Vec<_>>()
+    };
+    [more(native, found, "   natively only:     "), more(found, native, "   under mapback only:")].concat()
+}
+
+fn note(outcomes: &Outcomes, done: &Done) -> String {
+    let count = |word: &str| -> usize {
+        outcomes.iter().filter(|(line, _)| line.starts_with(word)).map(|(_, times)| times).sum()
+    };
+    let [passed, failed, skipped] = ["passed", "failed", "skipped"].map(count);
+    format!("{passed} passed, {failed} failed, {skipped} skipped, {}", how(done.status))
+}
