@@ -44,8 +44,8 @@ pub fn assert_errno<T: fmt::Debug>(result: Result<T, Errno>, expected: i32) {
 pub fn page() -> usize {
     #[cfg(windows)]
     return 4096;
-    // SAFETY: sysconf only reads a constant of the system.
     #[cfg(unix)]
+    // SAFETY: sysconf only reads a constant of the system.
     unsafe {
         libc::sysconf(libc::_SC_PAGESIZE) as usize
     }

@@ -40,4 +40,5 @@ pub mod fd {
 pub use calls::{Errno, page};
 pub use file::TestFile;
 pub use map::Map;
+#[cfg(unix)]
 pub use scene::Scene;

@@ -6,8 +6,12 @@
 //! This crate is the engine. [`posix`] has the semantics of the `mmap` family over the address space of a process;
 //! the interposer and the `mapback` command are thin faces of it.
 
+// No face uses the trackers on other systems yet.
+#![cfg_attr(not(any(target_os = "linux", windows)), allow(dead_code, unused_imports))]
+
 #[cfg(target_os = "linux")]
 mod error;
+#[cfg(any(target_os = "linux", windows))]
 #[cfg_attr(windows, path = "image/windows/mod.rs")]
 mod image;
 #[cfg(target_os = "linux")]
@@ -15,6 +19,7 @@ pub mod keeper;
 #[cfg(target_os = "linux")]
 mod map;
 mod page;
+#[cfg(any(target_os = "linux", windows))]
 #[cfg_attr(windows, path = "posix/windows/mod.rs")]
 pub mod posix;
 #[cfg(target_os = "linux")]

@@ -12,8 +12,13 @@ pub(crate) mod windows;
 #[cfg(windows)]
 pub(crate) use windows as os;
 
+#[cfg(all(unix, not(target_os = "linux")))]
+pub(crate) mod unix;
+#[cfg(all(unix, not(target_os = "linux")))]
+pub(crate) use unix as os;
+
 /// An error number of the operating system.
-#[cfg(target_os = "linux")]
+#[cfg(unix)]
 pub type Errno = rustix::io::Errno;
 /// An error number of the operating system.
 #[cfg(windows)]

@@ -4,10 +4,12 @@
 //! in [`make`]. Each call is made under the owner's lock, so that a tracker needs none.
 
 mod everything;
+#[cfg(any(target_os = "linux", windows))]
 pub(crate) mod fault;
 mod pristine;
 #[cfg(target_os = "linux")]
 pub(crate) mod process;
+#[cfg(any(target_os = "linux", windows))]
 mod protocol;
 #[cfg(target_os = "linux")]
 mod wp_async;
@@ -117,7 +119,10 @@ pub(crate) fn make(kind: TrackerKind) -> Result<Box<dyn Tracker>, Errno> {
         TrackerKind::WriteWatch => Box::new(write_watch::WriteWatch),
         #[cfg(not(windows))]
         TrackerKind::WriteWatch => return Err(Errno::NOSYS),
+        #[cfg(any(target_os = "linux", windows))]
         TrackerKind::Fault => Box::new(fault::Fault::new()?),
+        #[cfg(not(any(target_os = "linux", windows)))]
+        TrackerKind::Fault => return Err(Errno::NOSYS),
         TrackerKind::Compare | TrackerKind::Whole => Box::new(everything::Everything),
     })
 }
