@@ -48,7 +48,7 @@ pub(super) fn run(ctx: &Ctx, wine: &Wine, built: &Built, tracker: &str, log: &Lo
         .with(Cmd::new("sh"))
         .arg("./configure")
         .arg(format!("CC=sh {}", dir.join("cross-cc").display()))
-        .arg(format!("CPPFLAGS=-I{}", built.include.display()))
+        .arg(format!("CPPFLAGS={}", built.flags().join(" ")))
         .arg(format!("LDFLAGS=-L{}", built.shared.display()))
         .arg(format!("LIBS={} -lmapback", dir.join("binary.o").display()))
         .env("MAPBACK_TRACKER", tracker)

@@ -26,8 +26,8 @@ pub(super) struct Built {
     pub(super) shared: PathBuf,
     /// Where `libmapback.a` is.
     pub(super) fixed: PathBuf,
-    /// Where the headers are.
-    pub(super) include: PathBuf,
+    /// Where the headers are: what all systems have, and what Windows has besides.
+    pub(super) include: [PathBuf; 2],
 }
 
 impl<'c> Toolchain<'c> {
@@ -90,7 +90,8 @@ impl<'c> Toolchain<'c> {
         let built = Built {
             shared: crate::ctx::fresh(self.target.join("shared"))?,
             fixed: crate::ctx::fresh(self.target.join("static"))?,
-            include: self.ctx.root.join("crates/mapback-c/include"),
+            include: ["include", "include/windows"]
+                .map(|dir| self.ctx.root.join("crates/mapback-c").join(dir)),
         };
         copy(&from.join("mapback_c.dll"), &built.shared.join("mapback.dll"))?;
         copy(&from.join("libmapback_c.a"), &built.fixed.join("libmapback.a"))?;
@@ -119,12 +120,17 @@ impl Built {
         )
     }
 
+    /// The compiler's flags by which it finds the headers.
+    pub(super) fn flags(&self) -> [String; 2] {
+        self.include.each_ref().map(|dir| format!("-I{}", dir.display()))
+    }
+
     /// Compiles a C program against the DLL, beside which it is put.
     pub(super) fn compile(&self, source: &Path, name: &str, log: &Log) -> Result<PathBuf> {
         let program = self.shared.join(name);
         Cmd::new(CC)
-            .args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O1", "-I"])
-            .arg(&self.include)
+            .args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O1"])
+            .args(self.flags())
             .arg(source)
             .arg("-o")
             .arg(&program)

@@ -10,7 +10,7 @@
 #endif
 
 #include <sys/types.h>
-#include "../mapback.h"
+#include <mapback.h>
 
 #ifdef __cplusplus
 extern "C" {
