@@ -124,13 +124,13 @@ fn a_c_program_calls_every_function() {
         .arg(root.join("tests/functions.c"))
         .arg("-o")
         .arg(&program)
-        .arg(built.join("libmapback_c.so"))
+        .arg(built.join("deps/libmapback_c.so"))
         .status()
         .expect("a C compiler, cc");
     assert!(compiled.success());
     let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join("functions-file");
     let _ = std::fs::remove_file(&file);
-    let run = Command::new(&program).arg(&file).env("LD_LIBRARY_PATH", built).output().unwrap();
+    let run = Command::new(&program).arg(&file).env("LD_LIBRARY_PATH", built.join("deps")).output().unwrap();
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
     assert_eq!(std::fs::read(&file).unwrap(), b"HELLO, C");
 }
