@@ -103,6 +103,9 @@ pub(crate) fn prepare(ctx: &Ctx, needs: &[Need]) -> Result<Row> {
     if needs.contains(&Need::PyLmdb) {
         report.case("py-lmdb from PyPI", |log| python::install_lmdb(ctx, log));
     }
+    if needs.contains(&Need::CargoC) {
+        report.case("cargo-c from crates.io", |log| cargo::install_cargo_c(ctx, log));
+    }
     if needs.contains(&Need::Programs) {
         report.case("the workspace's programs", |log| cargo::build_programs(ctx, log));
     }

@@ -67,7 +67,7 @@ impl<'c> Toolchain<'c> {
         let which: &[&str] = if name == package { &["--lib"] } else { &["--test", name] };
         let done = self
             .cargo("test", GNU)
-            .args(["--no-run", "--message-format=json", "--package", package])
+            .args(["--no-run", "--message-format=json", "--no-default-features", "--package", package])
             .args(which)
             .stdout_apart()
             .run_ok(log)?;
