@@ -16,6 +16,7 @@ mod arguments;
 mod beside;
 #[cfg(unix)]
 mod coherence;
+mod crowd;
 #[cfg(unix)]
 mod denied;
 #[cfg(unix)]

@@ -6,7 +6,7 @@
 #![allow(missing_docs, non_camel_case_types, clippy::missing_safety_doc)]
 
 pub use core::ffi::{c_char, c_int, c_void};
-pub use mapback_c::windows::{mlock, mmap, mmap as mmap64, mprotect, msync, munlock, munmap};
+pub use mapback_c::windows::{mmap, mmap as mmap64, mprotect, munmap};
 
 pub const MAP_FAILED: *mut c_void = usize::MAX as *mut c_void;
 
@@ -86,6 +86,18 @@ pub fn open_handle(handle: isize) -> c_int {
     const O_BINARY: c_int = 0x8000;
     // SAFETY: a handle that its owner has given up.
     unsafe { _open_osfhandle(handle, O_BINARY) }
+}
+
+pub unsafe fn msync(addr: *mut c_void, len: usize, flags: c_int) -> c_int {
+    mapback_c::windows::msync(addr, len, flags)
+}
+
+pub unsafe fn mlock(addr: *const c_void, len: usize) -> c_int {
+    mapback_c::windows::mlock(addr, len)
+}
+
+pub unsafe fn munlock(addr: *const c_void, len: usize) -> c_int {
+    mapback_c::windows::munlock(addr, len)
 }
 
 pub unsafe fn dup2(from: c_int, to: c_int) -> c_int {

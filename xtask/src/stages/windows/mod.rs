@@ -69,7 +69,7 @@ fn run_tests(
         cmd = cmd.env("MAPBACK_TRACKER", tracker);
     }
     if !quick {
-        cmd = cmd.env("ORACLE_CASES", "2000");
+        cmd = cmd.env("ORACLE_CASES", "1000").env("CROWD_SECONDS", "30");
     }
     Ok(Counts::of(&cmd.limit(Duration::from_secs(600)).run_ok(log)?.output)?.note())
 }
