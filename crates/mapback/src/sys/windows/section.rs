@@ -3,6 +3,8 @@
 
 use super::errno::Errno;
 use super::file::FileId;
+pub(crate) use super::named::exists;
+use super::named::{Loading, create, made, name_of, take, wide};
 use super::region::{self, Kind, Region};
 use super::security::{Attributes, User};
 use super::space::{Request, SPACE};
@@ -10,19 +12,16 @@ use super::{GRANULE, PAGE, mem, users, watch};
 use crate::page;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::os::windows::io::{AsHandle, AsRawHandle, FromRawHandle, OwnedHandle};
+use std::os::windows::io::{AsHandle, OwnedHandle};
 use std::sync::Arc;
-use windows_sys::Win32::Foundation::{ERROR_ALREADY_EXISTS, GetLastError, INVALID_HANDLE_VALUE};
-use windows_sys::Win32::System::Memory::{
-    CreateFileMappingW, PAGE_EXECUTE_READWRITE, PAGE_READWRITE, SEC_RESERVE, VirtualFree,
-};
-use windows_sys::Win32::System::Threading::{CreateMutexW, INFINITE, ReleaseMutex, WaitForSingleObject};
+use windows_sys::Win32::System::Memory::VirtualFree;
+use windows_sys::Win32::System::Threading::CreateMutexW;
 
 /// Room that an image has at the least, so that its file may grow while it is mapped. It costs address space, and the
 /// system's tables for it (2 KiB for each MiB).
 const LEAST: u64 = 64 << 20;
 /// The section's first granule is the [`Header`]; content begins behind it.
-const CONTENT: usize = GRANULE;
+pub(super) const CONTENT: usize = GRANULE;
 const MAGIC: u64 = u64::from_le_bytes(*b"mapback1");
 
 /// What the processes that share an image tell each other. All zero when the section is made.
@@ -60,43 +59,6 @@ enum ObjectKind {
         mutex: OwnedHandle,
     },
     Alone,
-}
-
-/// Held while an image is loaded; other processes that want it wait.
-pub(crate) struct Loading<'o>(Option<&'o OwnedHandle>);
-
-impl Drop for Loading<'_> {
-    fn drop(&mut self) {
-        if let Some(mutex) = self.0 {
-            // SAFETY: this thread took it.
-            unsafe { ReleaseMutex(mutex.as_raw_handle()) };
-        }
-    }
-}
-
-/// Waits for a mutex; one that its owner's death left behind counts as taken.
-fn take(mutex: &OwnedHandle) -> Loading<'_> {
-    // SAFETY: takes a handle.
-    unsafe { WaitForSingleObject(mutex.as_raw_handle(), INFINITE) };
-    Loading(Some(mutex))
-}
-
-fn wide(name: &str) -> Vec<u16> {
-    name.encode_utf16().chain([0]).collect()
-}
-
-/// An owned handle of what a call returned, and whether it was there before.
-///
-/// # Safety
-/// `handle` must be the fresh result of the call that was just made, owned by nobody.
-unsafe fn made(handle: *mut core::ffi::c_void) -> Result<(OwnedHandle, bool), Errno> {
-    // SAFETY: reads a number.
-    let existed = unsafe { GetLastError() } == ERROR_ALREADY_EXISTS;
-    if handle.is_null() {
-        return Err(Errno::last());
-    }
-    // SAFETY: the caller's word.
-    Ok((unsafe { OwnedHandle::from_raw_handle(handle) }, existed))
 }
 
 impl Object {
@@ -193,29 +155,6 @@ impl Object {
             return Err(Errno::NOMEM);
         }
         Region::view(section.as_handle(), addr, CONTENT as u64 + off, len, *exec)
-    }
-}
-
-/// Makes or opens a section. One that may hold code where the system lets us.
-fn create(attributes: &Attributes, name: &[u16], capacity: u64) -> Result<(OwnedHandle, bool, bool), Errno> {
-    let size = capacity + CONTENT as u64;
-    let ask = |protection| {
-        let (high, low) = ((size >> 32) as u32, size as u32);
-        // SAFETY: the name ends in zero; the attributes live through the call.
-        unsafe {
-            made(CreateFileMappingW(
-                INVALID_HANDLE_VALUE,
-                attributes.as_ptr(),
-                protection | SEC_RESERVE,
-                high,
-                low,
-                name.as_ptr(),
-            ))
-        }
-    };
-    match ask(PAGE_EXECUTE_READWRITE) {
-        Ok((section, existed)) => Ok((section, existed, true)),
-        Err(_) => ask(PAGE_READWRITE).map(|(section, existed)| (section, existed, false)),
     }
 }
 
@@ -407,18 +346,4 @@ pub(crate) unsafe fn map_private(
         return Err(errno);
     }
     Ok(addr)
-}
-
-/// Whether some process has the image of a file.
-pub(crate) fn exists(id: FileId) -> bool {
-    use windows_sys::Win32::System::Memory::{FILE_MAP_READ, OpenFileMappingW};
-    let name = wide(&name_of(id));
-    // SAFETY: the name ends in zero.
-    let handle = unsafe { OpenFileMappingW(FILE_MAP_READ, 0, name.as_ptr()) };
-    // SAFETY: just opened, owned by nobody else.
-    unsafe { made(handle) }.is_ok()
-}
-
-fn name_of(id: FileId) -> String {
-    format!(r"Local\mapback-1-{:016x}-{:032x}", id.dev, id.ino)
 }

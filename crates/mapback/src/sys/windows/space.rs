@@ -14,7 +14,7 @@ use core::ops::Range;
 use rangemap::RangeMap;
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
-use windows_sys::Win32::System::Memory::{MEM_COMMIT, MEM_FREE, MEM_RESERVE};
+use windows_sys::Win32::System::Memory::{MEM_COMMIT, MEM_RESERVE};
 
 /// The address space of this process, as far as we made it. The last lock in the order of locks.
 pub(super) static SPACE: LazyLock<Mutex<AddressSpace>> = LazyLock::new(Mutex::default);
@@ -55,12 +55,12 @@ impl Eq for What {}
 /// See the module's text.
 #[derive(Debug, Default)]
 pub(super) struct AddressSpace {
-    regions: BTreeMap<usize, Region>,
-    pages: RangeMap<usize, Pages>,
+    pub(super) regions: BTreeMap<usize, Region>,
+    pub(super) pages: RangeMap<usize, Pages>,
 }
 
 impl AddressSpace {
-    fn parts(&self, range: &Range<usize>) -> Vec<(Range<usize>, Pages)> {
+    pub(super) fn parts(&self, range: &Range<usize>) -> Vec<(Range<usize>, Pages)> {
         let inside = self.pages.overlapping(range);
         inside.map(|(r, p)| (common(r, range), p.clone())).filter(|(r, _)| !r.is_empty()).collect()
     }
@@ -97,7 +97,7 @@ impl AddressSpace {
     }
 
     /// The regions that a range touches.
-    fn regions_in(&self, range: &Range<usize>) -> impl Iterator<Item = &Region> + use<'_> {
+    pub(super) fn regions_in(&self, range: &Range<usize>) -> impl Iterator<Item = &Region> + use<'_> {
         let before = self.regions.range(..=range.start).next_back().map_or(range.start, |(at, _)| *at);
         let range = range.clone();
         let from = self.regions.range(before..range.end.max(before));
@@ -140,7 +140,7 @@ impl AddressSpace {
     }
 
     /// A range cut where one region ends and the next begins: calls to the system must not span two.
-    fn cut(&self, range: &Range<usize>) -> Vec<Range<usize>> {
+    pub(super) fn cut(&self, range: &Range<usize>) -> Vec<Range<usize>> {
         self.regions_in(range).map(|region| common(&region.range, range)).collect()
     }
 
@@ -346,149 +346,6 @@ impl AddressSpace {
             return Err(errno);
         }
         Ok(addr)
-    }
-
-    /// Memory of one process alone is where it is: its one map shows it there.
-    fn place_alone(&self, request: &Request, object: &Object, off: u64, len: usize) -> Result<usize, Errno> {
-        let addr = object.content() + usize::try_from(off).map_err(|_| Errno::NOMEM)?;
-        let fixed = request.flags & mem::MAP_FIXED != 0;
-        if fixed && request.addr != addr || self.pages.overlaps(&(addr..addr + len)) {
-            return Err(Errno::NOTSUP);
-        }
-        if off + len as u64 > object.capacity() { Err(Errno::NOMEM) } else { Ok(addr) }
-    }
-
-    /// The range that a request asks for by `MAP_FIXED`.
-    fn wanted(&self, request: &Request) -> Result<Option<Range<usize>>, Errno> {
-        if request.flags & (mem::MAP_FIXED | mem::MAP_FIXED_NOREPLACE) == 0 {
-            return Ok(None);
-        }
-        let len = page::ceil(request.len, super::PAGE).ok_or(Errno::NOMEM)?;
-        let end = request.addr.checked_add(len).ok_or(Errno::NOMEM)?;
-        if request.addr < GRANULE {
-            return Err(Errno::PERM);
-        }
-        let range = request.addr..end;
-        if request.flags & mem::MAP_FIXED_NOREPLACE != 0
-            && (self.pages.overlaps(&range) || !self.is_free(&range))
-        {
-            return Err(Errno::EXIST);
-        }
-        Ok(Some(range))
-    }
-
-    /// Whether nobody but us has anything in a range.
-    fn is_free(&self, range: &Range<usize>) -> bool {
-        let mut at = range.start;
-        for region in self.regions_in(range) {
-            if at < region.range.start && !region::all_in_state(&(at..region.range.start), MEM_FREE) {
-                return false;
-            }
-            at = region.range.end;
-        }
-        at >= range.end || region::all_in_state(&(at..range.end), MEM_FREE)
-    }
-
-    /// Whether private pages can be put at a range: not into a view of which something else is left, nor over what
-    /// others allocated.
-    fn check_private_room(&self, range: &Range<usize>) -> Result<(), Errno> {
-        let stuck = |region: &Region| match region.kind {
-            Kind::Private => false,
-            Kind::View => self.has_pages_outside(&region.range, range),
-            Kind::Lent => true,
-        };
-        let all = region::granules(range);
-        if self.regions_in(&all).any(stuck) || !self.is_free(&all) { Err(Errno::NOTSUP) } else { Ok(()) }
-    }
-
-    /// Whether a view can be put at a range: it needs whole granules.
-    fn check_shared_room(&self, range: &Range<usize>) -> Result<(), Errno> {
-        let all = region::granules(range);
-        let stuck = |region: &Region| match region.kind {
-            // What is reserved around it and has no memory can be reserved anew.
-            Kind::Private => {
-                self.has_pages_outside(&common(&region.range, &all), range)
-                    || self.has_memory_outside(&region.range, &all)
-            }
-            Kind::View => self.has_pages_outside(&region.range, range),
-            Kind::Lent => true,
-        };
-        if self.regions_in(&all).any(stuck) || !self.is_free(&all) { Err(Errno::NOTSUP) } else { Ok(()) }
-    }
-
-    fn has_pages_outside(&self, region: &Range<usize>, range: &Range<usize>) -> bool {
-        let before = region.start..range.start.clamp(region.start, region.end);
-        let after = range.end.clamp(region.start, region.end)..region.end;
-        [before, after].iter().any(|part| !part.is_empty() && self.pages.overlaps(part))
-    }
-
-    fn has_memory_outside(&self, region: &Range<usize>, range: &Range<usize>) -> bool {
-        let mut at = region.start;
-        while at < region.end {
-            let Some((state, end)) = region::query(at) else { return true };
-            let stretch = at..end.min(region.end);
-            let within = stretch.start >= range.start && stretch.end <= range.end;
-            if state == MEM_COMMIT && !within {
-                return true;
-            }
-            at = stretch.end;
-        }
-        false
-    }
-
-    /// Reserves what of the granules around a range is nobody's.
-    fn reserve_missing(&mut self, range: &Range<usize>) -> Result<(), Errno> {
-        let all = region::granules(range);
-        let mut missing = Vec::new();
-        let mut at = all.start;
-        for region in self.regions_in(&all) {
-            if at < region.range.start {
-                missing.push(at..region.range.start);
-            }
-            at = region.range.end;
-        }
-        if at < all.end {
-            missing.push(at..all.end);
-        }
-        missing.into_iter().try_for_each(|gap| {
-            let region = Region::reserve(gap.start, gap.len())?;
-            self.add_region(region);
-            Ok(())
-        })
-    }
-
-    /// Where regions hold no memory at all, makes granules of them regions of their own: their neighbours can then be
-    /// given back one by one.
-    fn set_apart(&mut self, granules: &Range<usize>) -> Result<(), Errno> {
-        let none = granules.start..granules.start;
-        let empty =
-            |region: &Region| region.kind == Kind::Private && !self.has_memory_outside(&region.range, &none);
-        if self.regions_in(granules).all(empty) {
-            // SAFETY: nothing there has memory.
-            unsafe { self.give_up(granules) }?;
-        }
-        Ok(())
-    }
-
-    /// Gives granules back to the system in which nothing is mapped, and reserves anew what is around them.
-    ///
-    /// # Safety
-    /// The regions there hold nothing outside of the granules that has memory.
-    unsafe fn give_up(&mut self, granules: &Range<usize>) -> Result<(), Errno> {
-        let starts: Vec<usize> = self.regions_in(granules).map(|r| r.range.start).collect();
-        for start in starts {
-            let Some(region) = self.regions.remove(&start) else { continue };
-            let old = region.range.clone();
-            // SAFETY: the caller's word.
-            unsafe { region.release() };
-            for around in [old.start..granules.start, granules.end..old.end] {
-                if !around.is_empty() {
-                    let region = Region::reserve(around.start, around.len())?;
-                    self.add_region(region);
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Takes the region of an image that is gone out of the table.
