@@ -119,7 +119,9 @@ def look(connection, at_least, seq=None):
     demand((entries, last) == (min(found, KEPT_ENTRIES), found), f"{entries} entries, the last {last}, not {found}")
     if found:
         for entry in {found, random.randrange(found - entries + 1, found + 1)}:
-            (content,) = one(connection, "SELECT pad FROM entry WHERE seq = ?", entry)
+            row = one(connection, "SELECT pad FROM entry WHERE seq = ?", entry)
+            demand(row is not None, f"entry {entry} is not found after transaction {found}")
+            (content,) = row
             demand(content == pad(entry), f"entry {entry}, seen after transaction {found}, is damaged")
     (again,) = one(connection, "SELECT seq FROM progress")
     demand(again == found, f"one transaction saw {found} first and {again} later")

@@ -40,6 +40,7 @@ impl Kind {
 /// A mounted file system, empty at first.
 pub(crate) struct Mount {
     dir: PathBuf,
+    source: PathBuf,
     server: Child,
 }
 
@@ -55,7 +56,7 @@ impl Mount {
         let mut command = cmd.to_command();
         command.stdout(log.try_clone().context("cannot duplicate a descriptor")?).stderr(log);
         let server = command.spawn().with_context(|| format!("cannot start {cmd}"))?;
-        let mut mount = Self { dir, server };
+        let mut mount = Self { dir, source, server };
         mount.wait_until_mounted().map_err(|error| {
             let output = fs::read_to_string(&log_path).unwrap_or_default();
             anyhow!("{cmd}: {error:#}\n{}", run::tail(&output))
@@ -75,6 +76,12 @@ impl Mount {
             std::thread::sleep(Duration::from_millis(10));
         }
         Ok(())
+    }
+
+    /// Where what is in a directory on the mount lies really: there, programs can map it without mapback.
+    pub(crate) fn source_of(&self, dir: &Path) -> Result<PathBuf> {
+        let below = dir.strip_prefix(&self.dir).context("not on the mount")?;
+        Ok(self.source.join(below))
     }
 
     /// A new, empty directory on the mount.

@@ -83,13 +83,12 @@ pub(crate) fn main(options: &Options) -> Result<bool> {
 fn several_jobs<'a>(ctx: &'a Ctx, tracker: Tracker, seed: u64, options: &Options) -> Vec<Job<'a>> {
     let [one, other] = if seed.is_multiple_of(2) { [Together, Apart] } else { [Apart, Together] };
     let phases = options.operations / (fsx_many::OPERATIONS * fsx_many::PROCESSES);
-    let mut programs = vec![
+    let programs = [
         (fsx_many::program(ctx, seed, phases), one),
         (sqlite::program(ctx, options.transactions, 0), one),
         (sqlite::program(ctx, options.transactions, sqlite::MMAP_SIZE), other),
+        (lmdb::pair(ctx, options.transactions), one),
     ];
-    let pairs = lmdb::pairs(ctx, options.transactions).into_iter().enumerate();
-    programs.extend(pairs.map(|(n, pair)| (pair, if n.is_multiple_of(2) { one } else { other })));
     programs.into_iter().map(|(program, started)| several::on_disk(ctx, program, tracker, started)).collect()
 }
 

@@ -53,13 +53,13 @@ impl Watch {
     }
 
     /// The program has ended: looks a last time. What it started and what still runs gets a keeper of its own.
-    pub fn end(self) {
+    pub fn end(self, flush_every: Option<Duration>) {
         drop(self.stop);
         let _ = self.thread.join();
         if let Ok(mut keeper) = Keeper::new(&share(), |line| say(line))
             && settle(&mut keeper, &mut Vec::new()).iter().any(|found| found.processes > 0)
         {
-            leave_behind();
+            leave_behind(flush_every.unwrap_or_default());
         }
     }
 }
@@ -135,10 +135,15 @@ fn say_once(said: &mut Vec<String>, line: String) {
 }
 
 /// Starts a keeper that outlives this process.
-fn leave_behind() {
+fn leave_behind(flush_every: Duration) {
     let Ok(program) = std::env::current_exe() else { return };
     let mut keep = Command::new(program);
-    keep.arg("keep").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).current_dir("/");
+    keep.arg("keep")
+        .arg(format!("--flush-every={}ms", flush_every.as_millis()))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .current_dir("/");
     // SAFETY: setsid is a system call and nothing else.
     unsafe {
         keep.pre_exec(|| {

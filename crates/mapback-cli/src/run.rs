@@ -46,7 +46,7 @@ pub fn run(options: &RunArgs) -> Result<ExitCode, Failure> {
     let supervised = child::supervise(&mut command, inherited, beside);
     let (pid, end, watch) = supervised.map_err(|e| cannot_start(&path, &e))?;
     if let Some(watch) = watch {
-        watch.end();
+        watch.end(options.flush_every.0);
     }
     if let Some(statistics) = statistics {
         let unreachable = verdict.unreachable.map(|why| why.to_string());
@@ -122,6 +122,8 @@ fn settings(command: &mut Command, options: &RunArgs) -> Result<(), Failure> {
     set("MAPBACK_ONLY", some(globs::join("--only", &options.only, &cwd)?));
     set("MAPBACK_EXCEPT", some(globs::join("--except", &options.except, &cwd)?));
     set("MAPBACK_TRACKER", options.tracker.map(|kind| kind.name().to_owned()));
+    let every = options.flush_every.0.unwrap_or_default();
+    set("MAPBACK_FLUSH_EVERY", Some(format!("{}ms", every.as_millis())));
     set("MAPBACK_INCLUDE_TMPFS", options.include_tmpfs.then(|| "1".to_owned()));
     Ok(())
 }

@@ -24,9 +24,14 @@ next! {
     fn system(command: *const c_char) -> c_int;
     fn popen(command: *const c_char, kind: *const c_char) -> *mut libc::FILE;
     fn _Fork() -> pid_t;
+    fn clone(run: ChildMain, stack: *mut c_void, flags: c_int, arg: *mut c_void, parent_tid: *mut pid_t,
+        tls: *mut c_void, child_tid: *mut pid_t) -> c_int;
     fn __register_atfork(before: Option<Handler>, parent: Option<Handler>, child: Option<Handler>,
         object: *mut c_void) -> c_int;
 }
+
+/// What a child of `clone` runs.
+type ChildMain = unsafe extern "C" fn(*mut c_void) -> c_int;
 
 /// A handler of `pthread_atfork`.
 type Handler = unsafe extern "C" fn();
@@ -151,6 +156,69 @@ unsafe extern "C" fn _Fork() -> pid_t {
         in_parent()
     }
     pid
+}
+
+/// What the program wants its child to run.
+struct Child {
+    run: ChildMain,
+    arg: *mut c_void,
+}
+
+/// Runs first in a child that has memory of its own.
+unsafe extern "C" fn child_main(child: *mut c_void) -> c_int {
+    in_child();
+    // SAFETY: on the stack of the parent's `clone`, of which the child has a copy.
+    let Child { run, arg } = unsafe { child.cast::<Child>().read() };
+    // SAFETY: the program's own.
+    let status = unsafe { run(arg) };
+    // What libc does next is a system call that nobody sees.
+    finish();
+    depart();
+    status
+}
+
+/// Without `CLONE_VM` it is a fork by another name.
+///
+/// # Safety
+/// As libc's; the last three arguments are there only if the flags ask for them, else nobody looks at them.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn clone(
+    run: ChildMain,
+    stack: *mut c_void,
+    flags: c_int,
+    arg: *mut c_void,
+    parent_tid: *mut pid_t,
+    tls: *mut c_void,
+    child_tid: *mut pid_t,
+) -> c_int {
+    // Who shares descriptors with its parent must not close the parent's.
+    if flags & (libc::CLONE_VM | libc::CLONE_FILES) != 0 {
+        // SAFETY: the program's own request.
+        return unsafe { real::clone(run, stack, flags, arg, parent_tid, tls, child_tid) };
+    }
+    let mut child = Child { run, arg };
+    before_fork();
+    // SAFETY: the program's own request, but for what runs first in the child.
+    let pid =
+        unsafe { real::clone(child_main, stack, flags, (&raw mut child).cast(), parent_tid, tls, child_tid) };
+    in_parent();
+    pid
+}
+
+/// A fork by number, or a clone of the same kind, which has no handlers.
+///
+/// # Safety
+/// As the system call.
+pub(crate) unsafe fn fork_by_number(number: usize, args: [usize; 6]) -> i64 {
+    before_fork();
+    // SAFETY: the program's own request; the child goes on here, on a stack of its own.
+    let pid = unsafe { mapback::raw::call_number(number, args) };
+    if pid == Ok(0) {
+        in_child();
+    } else {
+        in_parent();
+    }
+    pid.map_or_else(|errno| -i64::from(errno.raw_os_error()), |pid| pid as i64)
 }
 
 /// # Safety

@@ -2,11 +2,12 @@
 
 use crate::errno::{count, last as last_error, status};
 use crate::next::next;
+use crate::writes::changed_unseen;
 use crate::{any_images, concerned, existing, forget_fd};
 use core::ffi::CStr;
-use libc::{FILE, c_char, c_int, c_uint, c_void, mode_t, off64_t, size_t};
+use libc::{FILE, c_char, c_int, c_uint, mode_t, off64_t, timespec};
 use mapback::posix::{Change, Kind};
-use rustix::fd::{AsRawFd, BorrowedFd};
+use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 
 next! {
@@ -14,9 +15,8 @@ next! {
     fn openat64(dir: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int;
     fn fopen64(path: *const c_char, mode: *const c_char) -> *mut FILE;
     fn freopen64(path: *const c_char, mode: *const c_char, old: *mut FILE) -> *mut FILE;
-    fn fflush(file: *mut FILE) -> c_int;
-    fn fclose(file: *mut FILE) -> c_int;
-    fn fwrite(buf: *const c_void, size: size_t, n: size_t, file: *mut FILE) -> size_t;
+    fn futimens(fd: c_int, times: *const timespec) -> c_int;
+    fn utimensat(dir: c_int, path: *const c_char, times: *const timespec, flags: c_int) -> c_int;
     fn ftruncate64(fd: c_int, len: off64_t) -> c_int;
     fn truncate64(path: *const c_char, len: off64_t) -> c_int;
     fn fallocate64(fd: c_int, mode: c_int, off: off64_t, len: off64_t) -> c_int;
@@ -45,8 +45,16 @@ unsafe fn opening(dir: c_int, path: *const c_char, flags: c_int, open: impl Fn()
 /// # Safety
 /// As [`opening`].
 unsafe fn truncating(dir: c_int, path: *const c_char, flags: c_int, open: impl Fn() -> c_int) -> c_int {
-    if flags & libc::O_TRUNC == 0 || any_images().is_none() || path.is_null() {
+    if flags & libc::O_TRUNC == 0 || path.is_null() {
         return open();
+    }
+    if any_images().is_none() {
+        let fd = open();
+        if fd >= 0 {
+            forget_fd(fd);
+            truncated(fd);
+        }
+        return fd;
     }
     // SAFETY: not −1, which `openat` takes for a descriptor that is not open; the kernel judges it.
     let at = unsafe { BorrowedFd::borrow_raw(if dir == -1 { i32::MAX } else { dir }) };
@@ -54,7 +62,7 @@ unsafe fn truncating(dir: c_int, path: *const c_char, flags: c_int, open: impl F
     let name = unsafe { CStr::from_ptr(path) };
     let follow = if flags & libc::O_NOFOLLOW != 0 { OFlags::NOFOLLOW } else { OFlags::empty() };
     match rustix::fs::openat(at, name, OFlags::PATH | OFlags::CLOEXEC | follow, Mode::empty()) {
-        Ok(file) => changing_to(file.as_raw_fd(), Kind::Writes, Change::Nothing, open, |fd| fd >= 0),
+        Ok(file) => changing_at(&file, open, |fd| fd >= 0),
         Err(_) => open(),
     }
 }
@@ -183,66 +191,51 @@ unsafe extern "C-unwind" fn freopen(path: *const c_char, mode: *const c_char, ol
     unsafe { freopen64(path, mode, old) }
 }
 
-/// After libc wrote a stream's buffer by calls that nobody sees.
+/// # Safety
+/// As libc's.
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn futimens(fd: c_int, times: *const timespec) -> c_int {
+    // SAFETY: the program's own request.
+    changing(fd, Change::Nothing, || unsafe { real::futimens(fd, times) })
+}
+
+/// The times of a file are how a change by others is noticed: one that the program makes is none.
 ///
 /// # Safety
-/// `file` must be a stream.
-pub(crate) unsafe fn stream_written(file: *mut FILE) {
-    // SAFETY: the caller's word.
-    let fd = unsafe { libc::fileno(file) };
-    if let Some(space) = concerned(fd)
-        && let Err(errno) = space.after_unseen_write(fd)
-    {
-        crate::settings::report(&format!("cannot take over what a stream wrote: {errno}"));
-    }
-}
-
-/// # Safety
 /// As libc's.
 #[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn fflush(file: *mut FILE) -> c_int {
+unsafe extern "C-unwind" fn utimensat(
+    dir: c_int,
+    path: *const c_char,
+    times: *const timespec,
+    flags: c_int,
+) -> c_int {
     // SAFETY: the program's own request.
-    let done = unsafe { real::fflush(file) };
-    if !file.is_null() {
-        // SAFETY: the program's own stream.
-        unsafe { stream_written(file) };
+    let call = || unsafe { real::utimensat(dir, path, times, flags) };
+    if any_images().is_none() || path.is_null() {
+        return call();
     }
-    done
-}
-
-/// # Safety
-/// As libc's.
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn fclose(file: *mut FILE) -> c_int {
-    if !file.is_null() {
-        // SAFETY: the program's own stream.
-        let fd = unsafe { libc::fileno(file) };
-        if concerned(fd).is_some() {
-            // SAFETY: as above.
-            unsafe { fflush(file) };
-        }
-        forget_fd(fd);
+    // SAFETY: not −1, which `openat` takes for a descriptor that is not open; the kernel judges it.
+    let at = unsafe { BorrowedFd::borrow_raw(if dir == -1 { i32::MAX } else { dir }) };
+    // SAFETY: the program gave the kernel a path.
+    let name = unsafe { CStr::from_ptr(path) };
+    let follow = if flags & libc::AT_SYMLINK_NOFOLLOW != 0 { OFlags::NOFOLLOW } else { OFlags::empty() };
+    match rustix::fs::openat(at, name, OFlags::PATH | OFlags::CLOEXEC | follow, Mode::empty()) {
+        Ok(file) => changing_at(&file, call, |value| value == 0),
+        Err(_) => call(),
     }
-    // SAFETY: the program's own request.
-    let done = unsafe { real::fclose(file) };
-    mapback::raw::close_parked();
-    done
-}
-
-/// # Safety
-/// As libc's.
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn fwrite(buf: *const c_void, size: size_t, n: size_t, file: *mut FILE) -> size_t {
-    // SAFETY: the program's own request.
-    let done = unsafe { real::fwrite(buf, size, n, file) };
-    // SAFETY: the program's own stream.
-    unsafe { stream_written(file) };
-    done
 }
 
 /// Runs a call that changes the file behind `fd`; its value is −1 with `errno`, or good.
 fn changing(fd: c_int, change: Change, call: impl Fn() -> c_int) -> c_int {
     changing_to(fd, Kind::Writes, change, call, |value| value == 0)
+}
+
+/// As [`changing`], for a file that was looked up for this call alone: the number stands for something else next.
+fn changing_at(file: &OwnedFd, call: impl Fn() -> c_int, good: impl Fn(c_int) -> bool) -> c_int {
+    let done = changing_to(file.as_raw_fd(), Kind::Writes, Change::Nothing, call, good);
+    forget_fd(file.as_raw_fd());
+    done
 }
 
 /// As [`changing`], for a call whose good values `good` knows.
@@ -253,7 +246,13 @@ fn changing_to(
     call: impl Fn() -> c_int,
     good: impl Fn(c_int) -> bool,
 ) -> c_int {
-    let Some(space) = concerned(fd) else { return call() };
+    let Some(space) = concerned(fd) else {
+        let done = call();
+        if good(done) {
+            changed_unseen(fd, change, &[]);
+        }
+        return done;
+    };
     let done = space.changing(fd, kind, || {
         let done = call();
         let failed = (done < 0).then(last_error);
@@ -293,7 +292,7 @@ unsafe extern "C-unwind" fn truncate64(path: *const c_char, len: off64_t) -> c_i
     // SAFETY: the program gave the kernel a path.
     let name = unsafe { CStr::from_ptr(path) };
     match rustix::fs::open(name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
-        Ok(file) => changing(file.as_raw_fd(), Change::Nothing, call),
+        Ok(file) => changing_at(&file, call, |value| value == 0),
         Err(_) => call(),
     }
 }
@@ -387,7 +386,7 @@ unsafe extern "C-unwind" fn sync_file_range(fd: c_int, off: off64_t, len: off64_
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn syncfs(fd: c_int) -> c_int {
     if let Some(space) = existing() {
-        space.flush_all();
+        space.flush_everybody();
     }
     // SAFETY: the program's own request.
     unsafe { real::syncfs(fd) }
@@ -398,7 +397,7 @@ unsafe extern "C-unwind" fn syncfs(fd: c_int) -> c_int {
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn sync() {
     if let Some(space) = existing() {
-        space.flush_all();
+        space.flush_everybody();
     }
     // SAFETY: the program's own request.
     unsafe { real::sync() }

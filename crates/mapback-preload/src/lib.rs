@@ -17,6 +17,7 @@ mod next;
 mod reads;
 mod settings;
 mod signals;
+mod streams;
 mod syscalls;
 mod writes;
 

@@ -37,7 +37,7 @@ fn through(
 }
 
 /// What a vector of buffers names: `iov` points to `n` vectors, as the program promised the kernel, which reads it too.
-fn vectors(iov: *const iovec, n: c_int) -> Vec<(usize, usize)> {
+pub(crate) fn vectors(iov: *const iovec, n: c_int) -> Vec<(usize, usize)> {
     if iov.is_null() || !(0..=1024).contains(&n) {
         return Vec::new();
     }

@@ -7,8 +7,11 @@ use mapback::raw::Sysno;
 
 const COPY_FILE_RANGE: i64 = Sysno::copy_file_range as i64;
 const CLOSE_RANGE: i64 = Sysno::close_range as i64;
+const CLONE: i64 = Sysno::clone as i64;
+#[cfg(target_arch = "x86_64")]
+const FORK: i64 = Sysno::fork as i64;
 
-/// Called for the numbers above.
+/// Called for the numbers above; a clone only if its child has memory of its own and goes on on the same stack.
 unsafe extern "C" fn routed(number: i64, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> i64 {
     // SAFETY: the program's own request, with the arguments that the call of this number has.
     unsafe {
@@ -16,7 +19,11 @@ unsafe extern "C" fn routed(number: i64, a: usize, b: usize, c: usize, d: usize,
             COPY_FILE_RANGE => {
                 crate::writes::copy_file_range(a as i32, b as _, c as i32, d as _, e, f as u32) as i64
             }
-            _ => i64::from(crate::fds::close_range(a as u32, b as u32, c as i32)),
+            CLOSE_RANGE => i64::from(crate::fds::close_range(a as u32, b as u32, c as i32)),
+            _ => match crate::ends::fork_by_number(number as usize, [a, b, c, d, e, f]) {
+                pid @ 0.. => pid,
+                errno => failed(errno),
+            },
         }
     }
 }
@@ -37,7 +44,15 @@ unsafe extern "C" fn syscall() {
         "je {routed}",
         "cmp rdi, {close_range}",
         "je {routed}",
-        "mov rax, rdi",
+        "cmp rdi, {fork}",
+        "je {routed}",
+        "cmp rdi, {clone}",
+        "jne 3f",
+        "test rdx, rdx",
+        "jne 3f",
+        "test esi, {clone_vm}",
+        "je {routed}",
+        "3: mov rax, rdi",
         "mov rdi, rsi",
         "mov rsi, rdx",
         "mov rdx, rcx",
@@ -52,6 +67,9 @@ unsafe extern "C" fn syscall() {
         "2: ret",
         copy_file_range = const COPY_FILE_RANGE,
         close_range = const CLOSE_RANGE,
+        fork = const FORK,
+        clone = const CLONE,
+        clone_vm = const libc::CLONE_VM,
         routed = sym routed,
         failed = sym failed,
     )
@@ -64,7 +82,8 @@ unsafe extern "C" fn syscall() {
 #[unsafe(no_mangle)]
 #[cfg(target_arch = "aarch64")]
 unsafe extern "C" fn syscall(number: i64, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> i64 {
-    if number == COPY_FILE_RANGE || number == CLOSE_RANGE {
+    let forks = number == CLONE && a as i32 & libc::CLONE_VM == 0 && b == 0;
+    if number == COPY_FILE_RANGE || number == CLOSE_RANGE || forks {
         // SAFETY: the program's own request.
         return unsafe { routed(number, a, b, c, d, e, f) };
     }

@@ -3,6 +3,7 @@
 use crate::concerned;
 use crate::errno::{count, last as last_error};
 use crate::next::next;
+use crate::reads::vectors;
 use libc::{c_int, c_uint, c_void, iovec, off64_t, size_t, ssize_t};
 use mapback::Errno;
 use mapback::posix::{Change, Kind};
@@ -29,7 +30,12 @@ macro_rules! writing {
     ($fd:expr, $off:expr, $nr:expr, $args:expr, $real:expr) => {{
         if concerned($fd).is_none() {
             // SAFETY: the program's own request.
-            return unsafe { $real };
+            let done = unsafe { $real };
+            // Somebody may have mapped the file meanwhile, and have read it before this was written.
+            if done > 0 && concerned($fd).is_some() {
+                wrote_unseen($fd, $off, $nr, $args, done as usize);
+            }
+            return done;
         }
         write_through($fd, $off, $nr, $args)
     }};
@@ -49,11 +55,50 @@ fn write_through(fd: c_int, off: Option<i64>, nr: Sysno, args: [usize; 6]) -> ss
     count(done.and_then(|done| done))
 }
 
-/// Where `n` bytes have just gone.
-fn wrote(fd: c_int, off: Option<i64>, n: u64) -> Change {
+/// After a call that wrote `n` bytes to a file which nobody had mapped when it began.
+#[cold]
+#[inline(never)]
+fn wrote_unseen(fd: c_int, off: Option<i64>, nr: Sysno, args: [usize; 6], n: usize) {
+    // Only where the program said where it writes is that sure.
+    let again = if off.is_some() && !appends(fd) { buffers(nr, args, n) } else { Vec::new() };
+    changed_unseen(fd, wrote(fd, off, n as u64), &again);
+}
+
+/// After a call that changed a file which nobody had mapped when it began.
+pub(crate) fn changed_unseen(fd: c_int, change: Change, again: &[(usize, usize)]) {
+    if let Some(space) = concerned(fd)
+        && let Err(errno) = space.after_unseen_change(fd, &change, again)
+    {
+        crate::settings::report(&format!("cannot take over what was written to a mapped file: {errno}"));
+    }
+}
+
+/// The first `n` bytes of what a writing call named.
+fn buffers(nr: Sysno, args: [usize; 6], n: usize) -> Vec<(usize, usize)> {
+    let all = match nr {
+        Sysno::write | Sysno::pwrite64 => vec![(args[1], n)],
+        _ => vectors(args[1] as *const iovec, args[2] as c_int),
+    };
+    let mut left = n;
+    let mut clip = |(addr, len): (usize, usize)| {
+        let len = len.min(left);
+        left -= len;
+        (addr, len)
+    };
+    all.into_iter().map(&mut clip).collect()
+}
+
+fn appends(fd: c_int) -> bool {
     // SAFETY: open: the call on it has just succeeded.
     let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-    let appends = rustix::fs::fcntl_getfl(fd).is_ok_and(|f| f.contains(OFlags::APPEND));
+    rustix::fs::fcntl_getfl(fd).is_ok_and(|f| f.contains(OFlags::APPEND))
+}
+
+/// Where `n` bytes have just gone.
+fn wrote(fd: c_int, off: Option<i64>, n: u64) -> Change {
+    let appends = appends(fd);
+    // SAFETY: open: the call on it has just succeeded.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
     let end = match off {
         _ if appends => rustix::fs::fstat(fd).map(|st| st.st_size as u64),
         Some(off) => Ok(off as u64 + n),
@@ -146,7 +191,13 @@ fn copy_through(from: c_int, to: c_int, off: Option<i64>, call: impl Fn() -> ssi
     {
         return count(Err(errno));
     }
-    let Some(space) = concerned(to) else { return call() };
+    let Some(space) = concerned(to) else {
+        let done = call();
+        if done > 0 && concerned(to).is_some() {
+            changed_unseen(to, wrote(to, off, done as u64), &[]);
+        }
+        return done;
+    };
     let done = space.changing(to, Kind::Writes, || {
         let done = call();
         let failed = (done < 0).then(last_error);

@@ -4,7 +4,7 @@
 //! A keeper has no map and takes part in nothing; nobody waits for it but for the length of one write-back.
 
 use crate::image::shared::{self, Control, Dir};
-use crate::image::{Image, Settled};
+use crate::image::{Image, PathHandle, Settled};
 use crate::posix::Share;
 use crate::sys::Errno;
 use std::collections::BTreeMap;
@@ -46,8 +46,9 @@ pub struct Found {
 #[derive(Debug)]
 pub struct Keeper {
     dir: Arc<Dir>,
-    /// Opened as soon as they are seen: a file may be renamed before it has to be written.
-    opened: BTreeMap<String, Image>,
+    /// The files, looked up as soon as they are seen: they may be renamed before they have to be written. They are not kept from
+    /// being executed.
+    files: BTreeMap<String, PathHandle>,
 }
 
 impl Keeper {
@@ -62,7 +63,7 @@ impl Keeper {
             Share::Default => None,
             Share::In(path) => Some(path.as_path()),
         };
-        Ok(Keeper { dir: Arc::new(Dir::open(chosen)?), opened: BTreeMap::new() })
+        Ok(Keeper { dir: Arc::new(Dir::open(chosen)?), files: BTreeMap::new() })
     }
 
     /// Where the images lie.
@@ -101,10 +102,13 @@ impl Keeper {
     /// Those of reading the directory.
     pub fn settle(&mut self, chosen: &dyn Fn(&Path) -> bool, force: bool) -> Result<Vec<Found>, Errno> {
         let names = shared::all(&self.dir)?;
-        self.opened.retain(|name, _| names.contains(name));
+        self.files.retain(|name, _| names.contains(name));
         let mut all = Vec::new();
         for name in &names {
-            let Some(before) = self.look(name) else { continue };
+            let Some(before) = self.look(name) else {
+                Control::clear_lone(&self.dir, name);
+                continue;
+            };
             if chosen(&before.path) {
                 let standing = self.settle_one(name, &before, force);
                 all.push(Found { standing, ..before });
@@ -118,9 +122,12 @@ impl Keeper {
             self.take_away(name);
             return Standing::Settled;
         }
+        if before.standing == Standing::InUse {
+            let _ = self.look_up(name);
+            return Standing::InUse;
+        }
         let image = match self.open(name) {
             Ok(image) => image,
-            Err(_) if before.standing == Standing::InUse => return Standing::InUse,
             Err(Errno::NOENT) => return self.settle_gone(name, before),
             Err(errno) => return Standing::Failed(errno),
         };
@@ -184,7 +191,7 @@ impl Keeper {
     }
 
     fn discard(&mut self, name: &str) {
-        self.opened.remove(name);
+        self.files.remove(name);
         if let Ok((control, _)) = Control::visit(&self.dir, name) {
             control.discard(&self.dir);
         }
@@ -192,17 +199,22 @@ impl Keeper {
 
     /// Takes leave in the place of those who could not.
     fn take_away(&mut self, name: &str) {
-        self.opened.remove(name);
+        self.files.remove(name);
         if let Ok((control, _)) = Control::visit(&self.dir, name) {
             control.leave(&self.dir);
         }
     }
 
-    fn open(&mut self, name: &str) -> Result<&Image, Errno> {
-        if !self.opened.contains_key(name) {
-            let image = Image::found(&self.dir, name)?;
-            self.opened.insert(name.to_owned(), image);
+    /// Opens an image for as long as it takes.
+    fn open(&mut self, name: &str) -> Result<Image, Errno> {
+        self.look_up(name)?;
+        Image::found(&self.dir, name, &self.files[name])
+    }
+
+    fn look_up(&mut self, name: &str) -> Result<(), Errno> {
+        if !self.files.contains_key(name) {
+            self.files.insert(name.to_owned(), Image::find_file(&self.dir, name)?);
         }
-        Ok(&self.opened[name])
+        Ok(())
     }
 }

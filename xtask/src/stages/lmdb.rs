@@ -46,20 +46,16 @@ pub(crate) fn run(ctx: &Ctx, report: &mut Report) -> Result<()> {
     // The trackers make no difference that the other engine would not show.
     suite(ctx, report, newer, &usable[..usable.len().min(1)])?;
     let transactions = if ctx.quick { 300 } else { 3_000 };
-    let pairs = pairs(ctx, transactions).into_iter();
-    let all: Vec<_> = pairs.flat_map(|pair| Started::ALL.map(|started| (pair.clone(), started))).collect();
-    show(ctx, report, &all)
+    show(ctx, report, &Started::ALL.map(|started| (pair(ctx, transactions), started)))
 }
 
-/// The program of two writers and a reader, with so many transactions, for each engine.
-pub(crate) fn pairs(ctx: &Ctx, transactions: u32) -> [Several; 2] {
-    ENGINES.map(|engine| pair(ctx, engine, transactions))
-}
-
-fn pair(ctx: &Ctx, engine: Engine, transactions: u32) -> Several {
+/// The program of two writers and a reader, with so many transactions. LMDB 1.0 is left out: natively, too, two writers
+/// with `writemap` now and then end in `Assertion 'x <= dl[0].mid' failed in mdb_freelist_save()`.
+pub(crate) fn pair(ctx: &Ctx, transactions: u32) -> Several {
+    let [engine, _] = ENGINES;
     let script = engine.choose(Cmd::new(Lmdb::new(ctx).python()).arg(programs(ctx).join("lmdb_pair.py")));
     Several {
-        what: engine.name.to_owned(),
+        what: String::new(),
         run: script.clone().arg("run"),
         check: script.arg("check"),
         arguments: vec!["--transactions".into(), transactions.to_string()],

@@ -76,7 +76,15 @@ impl Several {
         Ok(format!("{}, {}", self.refusal, how(done.status)))
     }
 
-    fn under(&self, mapback: &Mapback, started: Started, dir: &Path, log: &Log) -> Result<String> {
+    /// Under mapback in `dir`. `native`: the same directory where the check can map its files natively.
+    fn under(
+        &self,
+        mapback: &Mapback,
+        started: Started,
+        dir: &Path,
+        native: &Path,
+        log: &Log,
+    ) -> Result<String> {
         let cmd = self.command(&self.run, dir);
         let (done, served) = match started {
             Started::Together => mapback.run_served(cmd, log)?,
@@ -88,7 +96,7 @@ impl Several {
             served.processes,
             self.processes
         );
-        self.check(dir, log)?;
+        self.check(native, log)?;
         Ok(format!("{}, {} maps served", last_line(&done.output), served.maps))
     }
 }
@@ -145,7 +153,8 @@ fn on_direct_io<'a>(
     let dir_name = dir_name(&case);
     let job = move |log: &_| {
         let mapback = Mapback::new(ctx, Maps::Auto, tracker, &ctx.fresh_dir(&dir_name)?);
-        program.under(&mapback, started, &mount.fresh_dir(&dir_name)?, log)
+        let dir = mount.fresh_dir(&dir_name)?;
+        program.under(&mapback, started, &dir, &mount.source_of(&dir)?, log)
     };
     (case, Box::new(job))
 }
@@ -157,7 +166,7 @@ pub(crate) fn on_disk(ctx: &Ctx, program: Several, tracker: Tracker, started: St
     let job = move |log: &_| {
         let dir = ctx.fresh_dir(&dir_name)?;
         let mapback = Mapback::new(ctx, Maps::All, tracker, &dir);
-        program.under(&mapback, started, &dir, log)
+        program.under(&mapback, started, &dir, &dir, log)
     };
     (case, Box::new(job))
 }

@@ -68,6 +68,10 @@ fn l02_each_way_of_writing_is_seen_in_another_process_at_once() {
     let len = 3 * page();
     let (native, mapper, writer) = (scene.native_actor(), scene.actor(), scene.actor());
     for by in WriteBy::IN_PLACE {
+        if matches!(by, WriteBy::Fprintf) && scene.under_mapback() {
+            // What the printf family writes inside libc is not seen: docs/semantics.md, L2.
+            continue;
+        }
         let file = scene.file(len);
         let bytes = vec![b'w'; page()];
         let (path, off) = (|file: &TestFile| file.path().to_owned(), page() - 30);

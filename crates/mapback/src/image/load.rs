@@ -51,22 +51,22 @@ impl Image {
             self.note_shared(io);
         }
         let there = self.shm.len()?;
-        let sound = record.stage == Stage::Ready && (record.busy || there == record.stamp.len);
-        if !sound {
-            if !alone && record.stage == Stage::Ready {
-                return Err(Errno::IO);
-            }
+        if record.stage != Stage::Ready {
             self.forget_all(io, &neighbours.dead);
             return Ok(false);
         }
         self.cover(io, there)?;
         self.len.store(there, Ordering::Release);
-        if self.settle_dead(io, neighbours.dead, false) == Settled::Conflict && alone {
-            self.set_aside(io)?;
-            return Ok(false);
-        }
-        // Nobody tracked what an outsider wrote while no process had the image.
-        if alone && io.is_foreign() {
+        let owing = neighbours.dead.iter().any(|(_, slot)| slot.owes);
+        let dead = neighbours.dead.clone();
+        let settled = self.settle_dead(io, neighbours.dead, false);
+        // Nobody tracked what an outsider wrote while no process had the image: it is loaded anew.
+        let conflict = settled == Settled::Conflict || record.conflict;
+        if alone && (io.is_foreign() || conflict) {
+            if conflict || (owing && settled != Settled::All) {
+                self.set_aside(io)?;
+            }
+            self.forget_all(io, &dead);
             return Ok(false);
         }
         io.loaded = true;
@@ -229,11 +229,10 @@ impl Image {
     /// `EOPNOTSUPP` where the file system has no holes.
     pub(crate) fn punch(&self, range: Range<u64>) -> Result<(), Errno> {
         let mut io = self.lock();
-        io.begin_changing();
-        let punched = io.store().punch(range.clone());
+        io.begin_changing(false);
+        let punched = io.store().punch(range.clone()).and_then(|()| self.shm.punch(range.clone()));
         io.end_changing();
         punched?;
-        self.shm.punch(range.clone())?;
         io.marks.clear(to_pages(&range));
         let end = range.end.min(self.len()) as usize;
         if let Some(pristine) = &mut io.pristine {
@@ -246,10 +245,15 @@ impl Image {
     ///
     /// A store that is made meanwhile is never overwritten: a word is replaced only if it still is what it was
     /// before it was known to be unchanged. `changed` adds the pages changed since, after the words were read.
+    /// `false`: the image may hold what a process that died changed anywhere, and is left as it is.
     ///
     /// # Errors
     /// Those of reading.
-    pub(crate) fn refresh(&self, range: Range<u64>, changed: &mut dyn FnMut(Found<'_>)) -> Result<(), Errno> {
+    pub(crate) fn refresh(
+        &self,
+        range: Range<u64>,
+        changed: &mut dyn FnMut(Found<'_>),
+    ) -> Result<bool, Errno> {
         const CHUNK: u64 = 1 << 20;
         let mut at = range.start;
         let end = range.end.min(self.len());
@@ -260,6 +264,9 @@ impl Image {
             // SAFETY: `fresh` is as long as any part.
             let read = unsafe { read_range(io.store(), fresh.as_mut_ptr(), part.clone()) }?;
             let before = snapshot(io.window.at(part.start), read as usize);
+            if !self.gather_here(&mut io, &part) {
+                return Ok(false);
+            }
             // Pages changed up to here must keep their content; `compare` knows of each byte.
             let mut own = Vec::new();
             if io.pristine.is_none() || self.is_shared() {
@@ -271,9 +278,13 @@ impl Image {
             }
             let exact = !self.is_shared();
             replace(&mut io, part.start, &before, &fresh[..read as usize], exact);
+            if !io.store().is_writable() {
+                // They are others' changes, and stay with them.
+                io.marks.clear(to_pages(&part));
+            }
             at = part.end;
         }
-        Ok(())
+        Ok(true)
     }
 }
 

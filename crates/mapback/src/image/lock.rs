@@ -3,7 +3,7 @@
 use super::shared::{Record, Stage};
 use super::{Image, Io, to_pages};
 use crate::page;
-use crate::store::Stamp;
+use crate::store::{Run, Stamp};
 use crate::sys::os;
 use crate::sys::{Errno, os::signal::Blocked};
 use core::ops::{Deref, DerefMut};
@@ -11,6 +11,17 @@ use core::sync::atomic::Ordering;
 
 /// How far past the end of the file maps are tracked, in bytes.
 pub(crate) const AHEAD: u64 = 4 << 20;
+
+/// What an image is to a visitor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Readiness {
+    /// It has the content.
+    Ready,
+    /// Whoever made it has not yet begun to load it, and will see what the file holds now.
+    NotYet,
+    /// It was taken away, and there may be another one by now.
+    Gone,
+}
 
 /// The lock of one image, held by one thread of one process. Signals are blocked, so that no handler can wait for what
 /// its own thread holds.
@@ -47,14 +58,34 @@ impl Image {
         let mut io = self.io.lock();
         if let Some(control) = &mut io.control {
             control.lock();
-            if control.record().shared {
+            let record = control.record();
+            if record.shared {
                 self.shared.store(true, Ordering::Relaxed);
+            }
+            // Whoever was changing the file died over it, and owes nothing that would be settled: should the file have
+            // been changed, the stamp tells.
+            if record.busy && control.neighbours().dead.is_empty() {
+                let stamp = io.store().stamp().ok().filter(|_| record.ours).unwrap_or(record.stamp);
+                if let Some(control) = &mut io.control {
+                    let _ = control.write(Record { busy: false, stamp, ..record });
+                }
             }
         }
         if io.loaded {
             self.catch_up(&mut io);
         }
         Locked { io, _blocked: blocked }
+    }
+
+    /// As [`Image::lock`], for who may be a mere visitor. `None`: the image has been taken away, and there may be another
+    /// one of the same file by now. As long as the lock is held, it is not.
+    pub(crate) fn lock_current(&self) -> Option<Locked<'_>> {
+        let io = self.lock();
+        let gone = match (&io.control, &self.dir) {
+            (Some(control), Some(dir)) => control.is_visitor() && !control.is_current(dir),
+            _ => false,
+        };
+        (!gone).then_some(io)
     }
 
     /// Follows a change of the memory's length that another process made. Should there be no room for a larger window,
@@ -93,16 +124,19 @@ impl Image {
         Ok(())
     }
 
-    /// Takes this process out of the control block, when nothing is mapped and nothing is left to write.
-    pub(crate) fn leave(&self) {
+    /// Takes this process out of the control block, when nothing is mapped and nothing is left to write. Whether it was
+    /// in it.
+    pub(crate) fn leave(&self) -> bool {
         let _blocked = Blocked::new();
         let mut io = self.io.lock();
+        let was_in = io.control.is_some();
         if let (Some(control), Some(dir)) = (io.control.take(), &self.dir) {
             control.leave(dir);
         }
         if let Some(presence) = io.presence.take() {
             presence.end();
         }
+        was_in || self.dir.is_none()
     }
 
     /// Says that this process has a writable map, and may store what nobody else knows of.
@@ -115,16 +149,20 @@ impl Image {
 
     /// For a visitor: whether the image is there in whole, and looked at.
     pub(crate) fn is_ready(&self) -> bool {
-        let mut io = self.lock();
-        let (Some(control), Some(dir)) = (&io.control, &self.dir) else { return false };
-        if control.record().stage != Stage::Ready || !control.is_current(dir) {
-            return false;
+        self.readiness() == Readiness::Ready
+    }
+
+    /// What an image is to a visitor. If it is ready, it is looked at.
+    pub(crate) fn readiness(&self) -> Readiness {
+        let Some(mut io) = self.lock_current() else { return Readiness::Gone };
+        if io.record().is_none_or(|record| record.stage != Stage::Ready) {
+            return Readiness::NotYet;
         }
         if !io.loaded {
             io.loaded = true;
             self.catch_up(&mut io);
         }
-        true
+        Readiness::Ready
     }
 }
 
@@ -135,19 +173,48 @@ impl Io {
     }
 
     /// Says that the file is being changed: should this process die now, nobody can tell whose change it was.
-    pub(crate) fn begin_changing(&mut self) {
+    /// `ours`: it gets what the image has, so that afterwards they are no less one than before.
+    pub(crate) fn begin_changing(&mut self, ours: bool) {
+        self.foreign = self.is_foreign();
+        let ours = ours && !self.foreign;
         if let Some(control) = &mut self.control {
             let record = control.record();
             // Those who compare must know that somebody else writes.
             let shared = record.shared || control.is_visitor();
             // It cannot grow, so that there is room for it. Should it fail all the same, a recovery finds a conflict.
-            let _ = control.write(Record { busy: true, shared, ..record });
+            let _ = control.write(Record { busy: true, ours, shared, ..record });
         }
     }
 
-    /// Ends [`Io::begin_changing`]: file and image are one again, but for changes that are tracked.
+    /// Writes buffers once more, from byte `at` of the file on. What fails is as it was before.
+    pub(crate) fn write_again(&self, mut at: u64, buffers: &[(usize, usize)]) {
+        for &(addr, len) in buffers {
+            let mut run = Run { from: addr as *const u8, len, off: at, done: 0, error: None };
+            // SAFETY: memory that the program gave to the kernel in a call that has just succeeded: only a call reads it.
+            unsafe { run.write_rest(self.store()) };
+            at += len as u64;
+        }
+    }
+
+    /// Ends [`Io::begin_changing`]: file and image are one again, but for changes that are tracked. What outsiders had
+    /// changed before is not: the stamp goes on telling of that.
     pub(crate) fn end_changing(&mut self) {
-        let Ok(stamp) = self.store().stamp() else { return };
+        let record = self.record().unwrap_or_default();
+        let stamp = if self.foreign { Ok(record.stamp) } else { self.store().stamp() };
+        self.set_stamp(stamp.unwrap_or(Stamp::UNKNOWN));
+    }
+
+    /// Says that the file was looked at as it is now.
+    pub(crate) fn has_caught_up(&mut self, stamp: Stamp) {
+        self.set_stamp(stamp);
+    }
+
+    /// Says that the image lacks what the file has: it is read, and never written over unasked, until they are one again.
+    pub(crate) fn has_fallen_behind(&mut self) {
+        self.set_stamp(Stamp::UNKNOWN);
+    }
+
+    fn set_stamp(&mut self, stamp: Stamp) {
         if let Some(control) = &mut self.control {
             let _ = control.write(Record { busy: false, stamp, ..control.record() });
         }
@@ -161,13 +228,22 @@ impl Io {
         }
     }
 
+    /// Whether the file can be written through a handle of ours: one is opened for it if none of the program's
+    /// descriptors gave us one.
+    pub(super) fn may_write(&mut self) -> bool {
+        if !self.store().is_writable() {
+            self.writer = self.first.reopened_to_write().ok();
+        }
+        self.store().is_writable()
+    }
+
     /// The length of the file in its store, now.
     pub(crate) fn store_len(&self) -> Result<u64, Errno> {
         self.store().len()
     }
 
     /// Length and time of the file, now.
-    pub(super) fn stamp(&self) -> Result<Stamp, Errno> {
+    pub(crate) fn stamp(&self) -> Result<Stamp, Errno> {
         self.store().stamp()
     }
 }

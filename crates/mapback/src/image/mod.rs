@@ -12,8 +12,9 @@ pub(crate) mod shared;
 pub(crate) mod working;
 mod write_back;
 
+use lock::Readiness;
 pub(crate) use lock::{AHEAD, Locked};
-pub(crate) use settle::Settled;
+pub(crate) use settle::{PathHandle, Settled};
 pub(crate) use write_back::{Next, WriteBackError};
 
 use crate::page;
@@ -28,7 +29,7 @@ use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use marks::Marks;
 use rustix::fd::BorrowedFd;
 use shared::{Control, Dir, Presence};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// One file's content in memory.
@@ -60,6 +61,10 @@ pub(crate) struct Image {
 pub(crate) struct Io {
     loaded: bool,
     control: Option<Control>,
+    /// Over a fork: what the child will have in place of `control`.
+    for_child: Option<Result<Control, Errno>>,
+    /// Others had changed the file when this process began to.
+    foreign: bool,
     /// What tells other users that this one has an image.
     presence: Option<Presence>,
     window: Window,
@@ -135,7 +140,11 @@ impl Image {
             None => None,
         };
         let (control, shm) = match &dir {
-            Some(dir) => Control::attach(dir, &id, &name).map(|(control, shm)| (Some(control), shm))?,
+            Some(dir) => {
+                let attached = Control::attach(dir, &id, &name);
+                let attached = attached.inspect_err(|errno| cannot_attach(dir, &id, &name, *errno));
+                attached.map(|(control, shm)| (Some(control), shm))?
+            }
             None => (None, Shm::new()?),
         };
         let first = FileStore::open(fd, writable);
@@ -165,6 +174,8 @@ impl Image {
         let io = Io {
             loaded: false,
             control,
+            for_child: None,
+            foreign: false,
             presence: None,
             window: Window::default(),
             marks: Marks::default(),
@@ -199,14 +210,20 @@ impl Image {
         writable: bool,
         dir: &Arc<Dir>,
     ) -> Result<Option<Image>, Errno> {
-        let (control, shm) = match Control::visit(dir, &shared::name_of(&id)) {
-            Err(Errno::NOENT) => return Ok(None),
-            opened => opened?,
-        };
-        let first = FileStore::open(fd, writable)?;
-        let name = os::file::name(fd);
-        let image = Image::with(id, name, shm, first, Some(control), Some(dir.clone()), false);
-        Ok(image.is_ready().then_some(image))
+        loop {
+            let (control, shm) = match Control::visit(dir, &shared::name_of(&id)) {
+                Err(Errno::NOENT) => return Ok(None),
+                opened => opened?,
+            };
+            let first = FileStore::open(fd, writable)?;
+            let name = os::file::name(fd);
+            let image = Image::with(id, name, shm, first, Some(control), Some(dir.clone()), false);
+            match image.readiness() {
+                Readiness::Ready => return Ok(Some(image)),
+                Readiness::NotYet => return Ok(None),
+                Readiness::Gone => {}
+            }
+        }
     }
 
     /// Takes over the access of a descriptor, if it may write and the image could not.
@@ -268,25 +285,32 @@ impl Image {
         if own { self.len() } else { self.shm.len().unwrap_or(self.len()) }
     }
 
-    /// Takes the image's lock over a fork, so that no other thread's work is cut in two in the child.
+    /// Takes the image's lock over a fork, so that no other thread's work is cut in two in the child, and enters the
+    /// child in the control block.
     pub(crate) fn lock_for_fork(&self) {
-        core::mem::forget(self.io.lock());
+        let mut io = self.io.lock();
+        if let (Some(control), Some(dir)) = (&io.control, &self.dir) {
+            io.for_child = Some(control.for_child(dir));
+        }
+        core::mem::forget(io);
         self.shared.store(true, Ordering::Relaxed);
     }
 
-    /// Ends [`Image::lock_for_fork`], on each side of the fork. The child enters itself in the control block.
+    /// Ends [`Image::lock_for_fork`], on each side of the fork.
     ///
     /// # Safety
     /// This thread, or the one that it was forked from, must have called `lock_for_fork`.
     pub(crate) unsafe fn unlock_after_fork(&self, child: bool) {
+        // SAFETY: the lock is held, by this thread or the one that it is a copy of.
+        let io = unsafe { &mut *self.io.data_ptr() };
+        // The parent closes it: the description and its locks live on in the child. Without a child they end here.
+        let for_child = io.for_child.take();
         if child {
-            // SAFETY: the lock is held, by this thread or the one that it is a copy of.
-            let io = unsafe { &mut *self.io.data_ptr() };
             if let Some(presence) = &mut io.presence {
                 presence.renew();
             }
-            if let (Some(control), Some(dir)) = (&mut io.control, &self.dir)
-                && let Err(errno) = control.reattach(dir)
+            if let (Some(control), Some(fresh)) = (&mut io.control, for_child)
+                && let Err(errno) = fresh.and_then(|fresh| control.become_child(fresh))
             {
                 crate::report::line(&format!(
                     "a forked process cannot enter the control block of {}: {errno}. \
@@ -298,6 +322,16 @@ impl Image {
         // SAFETY: the caller vouches that the lock is held and its guard forgotten.
         unsafe { self.io.force_unlock() };
     }
+}
+
+/// Says why there is no map, which the program may not.
+fn cannot_attach(dir: &Dir, id: &FileId, file: &Path, errno: Errno) {
+    crate::report::line(&format!(
+        "no map of {}: {errno} with {}.*, where its image is to be. Should nothing of mapback's be at work, remove what \
+         stands there",
+        file.display(),
+        dir.path().join(shared::name_of(id)).display()
+    ));
 }
 
 /// Whole pages around a range of bytes.

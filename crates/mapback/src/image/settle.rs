@@ -9,10 +9,15 @@ use super::shared::{Dir, Record, Slot};
 use super::{Image, Next, WriteBackError, to_pages};
 use crate::store::{FileStore, read_range};
 use crate::sys::Errno;
-use crate::sys::os::{self, neighbour};
+use crate::sys::os::{self, file::FileId, neighbour};
 use core::ops::Range;
 use core::sync::atomic::Ordering;
+use rustix::fd::AsFd;
+use std::path::PathBuf;
 use std::sync::Arc;
+
+/// Milliseconds that a process may take from giving up its memory to letting go of its locks.
+const PATIENCE: u32 = 1000;
 
 /// What became of the changes that processes left behind when they died.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,45 +30,70 @@ pub(crate) enum Settled {
     NotHere,
 }
 
+/// The file of an image, whatever it is called by now.
+#[derive(Debug)]
+pub(crate) struct PathHandle {
+    file: os::fd::Private,
+    id: FileId,
+    path: PathBuf,
+}
+
 impl Image {
     /// Notes what other processes changed in a range, so that this one writes it back too.
     pub(crate) fn gather(&self, range: &Range<u64>) {
-        let mut io = self.lock();
-        if !io.store().is_writable()
-            || io.control.as_ref().is_none_or(|control| control.is_alone() && !self.is_shared())
+        let Some(mut io) = self.lock_current() else { return };
+        if io.control.as_ref().is_none_or(|control| control.is_alone() && !self.is_shared())
+            || !io.may_write()
         {
             return;
         }
         let Some(control) = &io.control else { return };
-        let neighbours = control.neighbours();
-        self.gather_live(&mut io, &neighbours.live, range);
+        let mut neighbours = control.neighbours();
+        for _ in 0..PATIENCE {
+            if !self.gather_live(&mut io, &neighbours.live, range) {
+                break;
+            }
+            os::wait_a_millisecond();
+            neighbours = io.control.as_ref().map(super::Control::neighbours).unwrap_or_default();
+        }
         self.settle_dead(&mut io, neighbours.dead, false);
     }
 
-    fn gather_live(&self, io: &mut Locked<'_>, live: &[Slot], range: &Range<u64>) {
-        let Ok(object) = self.shm.identity() else { return };
+    /// Notes what the living changed in a range, under the lock. `false`: there may be more that is in no file.
+    pub(super) fn gather_here(&self, io: &mut Locked<'_>, range: &Range<u64>) -> bool {
+        let Some(control) = io.control.as_ref().filter(|_| self.is_shared()) else { return true };
+        let (neighbours, conflict) = (control.neighbours(), control.record().conflict);
+        let ends = self.gather_live(io, &neighbours.live, range);
+        !ends && !conflict && !neighbours.dead.iter().any(|(_, slot)| slot.owes)
+    }
+
+    /// Whether one was about to end.
+    fn gather_live(&self, io: &mut Locked<'_>, live: &[Slot], range: &Range<u64>) -> bool {
+        let Ok(object) = self.shm.identity() else { return false };
+        let mut ended = false;
         for slot in live {
             let mut runs = Vec::new();
             let seen = neighbour::changed(slot.pid, object, &slot.window, range, &mut |run| runs.push(run));
             match seen {
-                Ok(()) => runs.iter().for_each(|run| {
+                // Its memory is gone, its locks are not yet: what it leaves is found when they are.
+                Ok(None) => ended = true,
+                Ok(Some(1..)) => runs.iter().for_each(|run| {
                     io.marks.set(to_pages(&(run.start..run.end.min(self.len()).max(run.start))));
                 }),
-                // It has just ended, and will be found among the dead.
-                Err(Errno::NOENT | Errno::SRCH) => {}
-                // It cannot be asked: all may be changed.
-                Err(_) if slot.owes => {
+                // It cannot be asked, or that is not its number here: all may be changed.
+                _ if slot.owes => {
                     io.marks.set(to_pages(&(range.start..range.end.min(self.len()).max(range.start))));
                 }
-                Err(_) => {}
+                _ => {}
             }
         }
+        ended
     }
 
     /// Settles what dead processes left: marks what differs from the file. `force`: even if others changed it.
     pub(super) fn settle_dead(&self, io: &mut Locked<'_>, dead: Vec<(usize, Slot)>, force: bool) -> Settled {
         let owes = dead.iter().any(|(_, slot)| slot.owes);
-        if owes && !io.store().is_writable() {
+        if owes && !io.may_write() {
             return Settled::NotHere;
         }
         let settled = if owes { self.compare_with_file(io, force) } else { Settled::All };
@@ -73,6 +103,9 @@ impl Image {
         // Written at once: should we die before, the dead are still entered, and the next one compares again.
         if settled == Settled::All && self.write_pages(io, 0..usize::MAX, Next::Nothing).is_err() {
             return Settled::NotHere;
+        }
+        if force && let Ok(stamp) = io.stamp() {
+            io.has_caught_up(stamp);
         }
         let Some(control) = &mut io.control else { return settled };
         if settled == Settled::Conflict {
@@ -123,25 +156,35 @@ impl Image {
         Settled::All
     }
 
-    /// Opens an image that is in a directory, to settle it: nobody waits for who does so. `force` is not asked here.
+    /// Looks up the file of an image that is in a directory, without opening it to be read or written.
     ///
     /// # Errors
-    /// `ENOENT` when the file is no longer where it was; those of opening it.
-    pub(crate) fn found(dir: &Arc<Dir>, name: &str) -> Result<Image, Errno> {
+    /// `ENOENT` when the file is no longer where it was.
+    pub(crate) fn find_file(dir: &Dir, name: &str) -> Result<PathHandle, Errno> {
         use rustix::fs::{Mode, OFlags};
-        let (control, shm) = super::Control::visit(dir, name)?;
+        let (control, _) = super::Control::visit(dir, name)?;
         let (id, path) = control.header().ok_or(Errno::ILSEQ)?;
-        let open = |access| {
-            let flags = access | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::NOFOLLOW;
-            os::fd::with_room(|| rustix::fs::open(&path, flags, Mode::empty())).map(os::fd::Private::new)
-        };
-        let file = open(OFlags::RDWR)?;
-        let file = rustix::fd::AsFd::as_fd(&file);
-        if os::file::identity(file)? != id {
+        let flags = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let file = os::fd::with_room(|| rustix::fs::open(&path, flags, Mode::empty()))?;
+        let file = os::fd::Private::new(file);
+        if os::file::identity(file.as_fd())? != id {
             return Err(Errno::NOENT);
         }
-        let store = FileStore::open(file, true)?;
-        Ok(Image::with(id, path, shm, store, Some(control), Some(dir.clone()), false))
+        Ok(PathHandle { file, id, path })
+    }
+
+    /// Opens an image that is in a directory, to settle it: nobody waits for who does so.
+    ///
+    /// # Errors
+    /// Those of opening the file to be written.
+    pub(crate) fn found(dir: &Arc<Dir>, name: &str, file: &PathHandle) -> Result<Image, Errno> {
+        let (control, shm) = super::Control::visit(dir, name)?;
+        if control.header().is_none_or(|(id, _)| id != file.id) {
+            return Err(Errno::NOENT);
+        }
+        let store = FileStore::open_anew(file.file.as_fd(), true)?;
+        let path = file.path.clone();
+        Ok(Image::with(file.id, path, shm, store, Some(control), Some(dir.clone()), false))
     }
 
     /// Settles what the dead left, in an image that was [found](Image::found), and notes what the living changed.
@@ -150,7 +193,7 @@ impl Image {
         if !self.is_ready() {
             return (0, Settled::All);
         }
-        let mut io = self.lock();
+        let Some(mut io) = self.lock_current() else { return (0, Settled::All) };
         let Some(control) = &io.control else { return (0, Settled::All) };
         let neighbours = control.neighbours();
         let conflict = control.record().conflict;
@@ -159,6 +202,11 @@ impl Image {
             settled = if force { self.compare_with_file(&mut io, true) } else { Settled::Conflict };
             if settled == Settled::All && self.write_pages(&mut io, 0..usize::MAX, Next::Nothing).is_err() {
                 settled = Settled::NotHere;
+            }
+            if settled == Settled::All
+                && let Ok(stamp) = io.stamp()
+            {
+                io.has_caught_up(stamp);
             }
             if let (Settled::All, Some(control)) = (settled, &mut io.control) {
                 let _ = control.write(Record { conflict: false, ..control.record() });
@@ -178,7 +226,7 @@ impl Image {
             return Ok(());
         }
         let mut changed = {
-            let mut io = self.lock();
+            let Some(mut io) = self.lock_current() else { return Ok(()) };
             let Some(control) = &io.control else { return Ok(()) };
             let live = control.neighbours().live;
             if live.iter().any(|slot| slot.exact) {
@@ -190,7 +238,8 @@ impl Image {
         let most = PIECE / os::page_size();
         let mut done = Ok(());
         while let Some(run) = changed.take_run(&(0..usize::MAX), most) {
-            let mut io = self.lock();
+            // Whoever was the last to go wrote everything back, and the file may be newer than the memory since.
+            let Some(mut io) = self.lock_current() else { break };
             self.keep_differing(&mut io, run);
             if !io.marks.is_empty() {
                 done = done.and(self.write_pages(&mut io, 0..usize::MAX, Next::Nothing));

@@ -61,7 +61,11 @@ impl Image {
         if self.io.lock().marks.is_empty() {
             return Ok(());
         }
-        let mut io = self.lock();
+        let Some(mut io) = self.lock_current() else {
+            // Whoever was the last to go wrote everything back, and the file may be newer than the memory since.
+            self.io.lock().marks = super::Marks::default();
+            return Ok(());
+        };
         let start = Instant::now();
         let result = self.write_pages(&mut io, to_pages(&range), next);
         add_time(&self.counters.write_back_ns, start);
@@ -75,7 +79,7 @@ impl Image {
         pages: Range<usize>,
         next: Next,
     ) -> Result<(), WriteBackError> {
-        io.begin_changing();
+        io.begin_changing(true);
         let done = self.write_marked(io, pages, next);
         io.end_changing();
         done

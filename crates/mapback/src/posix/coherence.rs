@@ -5,7 +5,7 @@
 
 use super::state::State;
 use super::{Space, both, registry};
-use crate::image::{Image, Next};
+use crate::image::{Image, Locked, Next};
 use crate::page;
 use crate::sys::Errno;
 use crate::sys::os::{
@@ -55,16 +55,22 @@ impl Space {
         }
         let id = file::identity(fd).ok()?;
         let mut state = self.enter();
+        let writable = file::flags(fd).is_ok_and(|f| f & OFlags::RWMODE != OFlags::RDONLY);
         if let Some(image) = state.images.get(&id) {
             return Some(image.clone());
         }
         if let Some(image) = state.visited.get(&id).cloned() {
             if image.is_ready() {
+                // Without it, what is to be written finds a way of its own, or none.
+                let _ = image.adopt(fd, writable);
                 return Some(image);
             }
             state.visited.remove(&id);
         }
-        let writable = file::flags(fd).is_ok_and(|f| f & OFlags::RWMODE != OFlags::RDONLY);
+        if self.is_foreign() {
+            // A `vfork` child: descriptors that it opens are not its parent's.
+            return None;
+        }
         let image = Image::visit(id, fd, writable, &dir?).ok()??;
         let image = Arc::new(image);
         state.visited.insert(id, image.clone());
@@ -113,12 +119,17 @@ impl Space {
         call: impl FnOnce() -> Result<usize, Errno>,
     ) -> Result<usize, Errno> {
         let Some(image) = self.image_of(number) else { return call() };
-        let locked = image.lock();
+        let mut locked = image.lock();
         if locked.is_foreign() {
-            // The file has what no image knows of: it is read, with our changes in it.
             drop(locked);
-            self.write_back(&image, Next::Nothing)?;
-            return call();
+            self.follow(&image)?;
+            locked = image.lock();
+            if locked.is_foreign() {
+                // The file has what the image cannot take over: it is read, with our changes in it.
+                drop(locked);
+                self.write_back(&image, Next::Nothing)?;
+                return call();
+            }
         }
         let read = call()?;
         let at = match off {
@@ -142,32 +153,73 @@ impl Space {
         kind: Kind,
         call: impl FnOnce() -> (T, Change),
     ) -> Result<T, Errno> {
-        let Some(image) = self.image_of(number) else { return Ok(call().0) };
-        if kind == Kind::Moves {
-            self.write_back(&image, Next::Nothing)?;
+        while let Some(image) = self.image_of(number) {
+            if kind != Kind::Writes {
+                self.write_back(&image, Next::Nothing)?;
+            }
+            // No write-back of any process may put older bytes over what the call writes, nor a map miss it.
+            let mut state = self.enter();
+            let Some(mut locked) = state.lock_current(&image) else { continue };
+            locked.begin_changing(false);
+            let (value, change) = call();
+            self.take_change(&mut state, &image, &mut locked, kind, &change);
+            drop(locked);
+            if change == Change::Unknown {
+                refresh_in(&mut state, &image, 0..u64::MAX)?;
+            }
+            return Ok(value);
         }
-        // No write-back of any process may put older bytes over what the call writes, nor a map miss it.
-        let mut state = self.enter();
-        let mut locked = image.lock();
-        locked.begin_changing();
         let (value, change) = call();
-        locked.end_changing();
-        let (len, old) = (locked.store_len()?, image.len());
-        if len != old {
-            state.resize(&image, &mut locked, len)?;
-        }
-        match change {
-            Change::Nothing => {}
-            Change::Wrote(bytes) if kind == Kind::Writes => {
-                image.take_over(&mut locked, bytes.start..bytes.end.min(old))?;
-            }
-            Change::Wrote(bytes) => image.take_over(&mut locked, bytes)?,
-            Change::Unknown => {
-                drop(locked);
-                refresh_in(&mut state, &image, 0..old.min(len))?;
-            }
-        }
+        self.after_unseen_change(number, &change, &[])?;
         Ok(value)
+    }
+
+    /// Ends [`Locked::begin_changing`]: takes over what a call did to the file.
+    fn take_change(
+        &self,
+        state: &mut State,
+        image: &Arc<Image>,
+        locked: &mut Locked<'_>,
+        kind: Kind,
+        change: &Change,
+    ) {
+        let taken = take_change(state, image, locked, kind, change);
+        locked.end_changing();
+        if let Err(errno) = taken {
+            locked.has_fallen_behind();
+            self.report(&format!(
+                "{} was written, but its image cannot hold it: {errno}. Maps do not show it before they are made anew",
+                image.name.display()
+            ));
+        }
+    }
+
+    /// After a call that changed a file which had no image before. Somebody may have made one meanwhile, and have read
+    /// the file too early. `again`: what was written where `change` says, and nowhere else; it is written once more,
+    /// since a write-back may have put what was read over it.
+    ///
+    /// # Errors
+    /// Those of reading.
+    pub fn after_unseen_change(
+        &self,
+        number: i32,
+        change: &Change,
+        again: &[(usize, usize)],
+    ) -> Result<(), Errno> {
+        while let Some(image) = self.image_of(number) {
+            let mut state = self.enter();
+            let Some(mut locked) = state.lock_current(&image) else { continue };
+            locked.begin_changing(false);
+            if let Change::Wrote(bytes) = change {
+                locked.write_again(bytes.start, again);
+            }
+            self.take_change(&mut state, &image, &mut locked, Kind::Writes, change);
+            drop(locked);
+            drop(state);
+            // Its stamp is older than the change, as if others had made it.
+            return self.follow(&image);
+        }
+        Ok(())
     }
 
     /// Follows a file that was changed by other means than the calls of processes that share the image.
@@ -185,7 +237,16 @@ impl Space {
         if foreign { self.refresh_all(image) } else { Ok(()) }
     }
 
-    /// After the program's file was written by calls that nobody saw.
+    /// Before the program's file is written by calls that nobody sees: writes back what is changed, so that only they
+    /// change it further.
+    ///
+    /// # Errors
+    /// Those of the write-back.
+    pub fn before_unseen_write(&self, number: i32) -> Result<(), Errno> {
+        self.before_read(number)
+    }
+
+    /// After [`Space::before_unseen_write`] and the calls: takes over what they wrote.
     ///
     /// # Errors
     /// Those of reading.
@@ -198,9 +259,11 @@ impl Space {
         let mut state = self.enter();
         state.collect(image, &(0..u64::MAX));
         image.gather(&(0..u64::MAX));
-        refresh_in(&mut state, image, 0..image.len())?;
-        let mut locked = image.lock();
-        locked.end_changing();
+        // What is changed after this line shows as a change.
+        let stamp = image.lock().stamp()?;
+        if refresh_in(&mut state, image, 0..u64::MAX)? {
+            image.lock().has_caught_up(stamp);
+        }
         Ok(())
     }
 
@@ -211,7 +274,7 @@ impl Space {
         state.collect(image, bytes);
         image.gather(bytes);
         image.write_back(bytes.clone(), Next::Nothing).map_err(|e| e.errno)?;
-        both(followed, refresh_in(&mut state, image, bytes.clone()))
+        both(followed, refresh_in(&mut state, image, bytes.clone()).map(drop))
     }
 
     /// Punches a hole into the file and its image (`MADV_REMOVE`).
@@ -222,8 +285,37 @@ impl Space {
     }
 }
 
-/// Takes over what the file holds now, except in pages that this process changed meanwhile.
-fn refresh_in(state: &mut State, image: &Arc<Image>, bytes: Range<u64>) -> Result<(), Errno> {
+impl State {
+    /// Locks an image, if it still is the one of its file here. As long as the space's and this lock are held, it is.
+    fn lock_current<'i>(&self, image: &'i Arc<Image>) -> Option<Locked<'i>> {
+        let here = self.images.get(&image.id).or_else(|| self.visited.get(&image.id));
+        if here.is_some_and(|here| Arc::ptr_eq(here, image)) { image.lock_current() } else { None }
+    }
+}
+
+/// Takes over what a call did to the file.
+fn take_change(
+    state: &mut State,
+    image: &Arc<Image>,
+    locked: &mut Locked<'_>,
+    kind: Kind,
+    change: &Change,
+) -> Result<(), Errno> {
+    let (len, old) = (locked.store_len()?, image.len());
+    if len != old {
+        state.resize(image, locked, len)?;
+    }
+    match change {
+        Change::Wrote(bytes) if kind == Kind::Writes => {
+            image.take_over(locked, bytes.start..bytes.end.min(old))
+        }
+        Change::Wrote(bytes) => image.take_over(locked, bytes.clone()),
+        Change::Nothing | Change::Unknown => Ok(()),
+    }
+}
+
+/// Takes over what the file holds now, except in pages that a process changed meanwhile; as [`Image::refresh`].
+fn refresh_in(state: &mut State, image: &Arc<Image>, bytes: Range<u64>) -> Result<bool, Errno> {
     let page = os::page_size();
     let start = bytes.start / page as u64 * page as u64;
     let bytes = start..page::ceil64(bytes.end.min(image.len()), page).max(start);

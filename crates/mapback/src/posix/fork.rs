@@ -14,6 +14,8 @@ impl Space {
         let mut state = self.enter();
         for image in state.images.values() {
             image.lock_for_fork();
+            // For the child, which others have to reckon with from its first moment; without a child it is one too many.
+            registry::add(&image.id);
         }
         crate::store::before_fork();
         core::mem::forget(self.shared.lock());
@@ -59,7 +61,6 @@ impl Space {
             state.reset_stats();
             // Their locks are the parent's.
             state.visited.clear();
-            state.images.keys().for_each(registry::add);
             for (range, mut map) in state.maps.all() {
                 if map.no_fork {
                     state.maps.remove(&range);

@@ -2,9 +2,10 @@
 
 use super::state::State;
 use super::table::Map;
-use super::{Space, span};
+use super::{Space, joined, span};
 use crate::sys::Errno;
 use crate::sys::os::mem;
+use crate::track::TrackerKind;
 use core::ops::Range;
 
 /// The protections that the kernel knows on every processor.
@@ -27,6 +28,9 @@ impl Space {
         };
         let whole = span(addr, len).filter(|_| self.has_maps() && prot & !KNOWN == 0);
         let Some(range) = whole else { return all() };
+        if prot & mem::PROT_WRITE == 0 {
+            self.tell_neighbours(&range);
+        }
         let mut state = self.enter();
         let mut parts: Vec<(Range<usize>, Option<Map>)> =
             state.maps.overlapping(&range).into_iter().map(|(r, m)| (r, Some(m))).collect();
@@ -39,6 +43,22 @@ impl Space {
             }
         }
         Ok(())
+    }
+
+    /// Writes back what is about to become unwritable: under `fault`, nobody else can see that it was changed.
+    fn tell_neighbours(&self, range: &Range<usize>) {
+        let pending = {
+            let mut state = self.enter();
+            let parts = state.maps.overlapping(range);
+            let hidden = |map: &Map| map.tracker == Some(TrackerKind::Fault) && map.image.is_shared();
+            let parts = parts.into_iter().filter(|(_, map)| map.prot & mem::PROT_WRITE != 0 && hidden(map));
+            let parts = joined(parts.map(|(part, map)| (map.image.clone(), map.bytes(&part))));
+            for (image, bytes) in &parts {
+                state.collect(image, bytes);
+            }
+            parts
+        };
+        self.finish(pending);
     }
 }
 

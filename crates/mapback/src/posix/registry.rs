@@ -10,7 +10,6 @@ use super::policy::Share;
 use crate::sys::os::file::{self, FileId, digest};
 use crate::sys::os::{fd, sysv};
 use core::sync::atomic::{AtomicPtr, AtomicU16, AtomicU32, AtomicU64, Ordering};
-use std::os::unix::ffi::OsStrExt;
 
 const COUNTS: usize = 4096;
 /// Descriptors that are remembered.
@@ -46,14 +45,16 @@ fn table() -> &'static Table {
 
 /// Finds the table of all processes. Without it, every regular file may have an image in another process.
 pub(super) fn connect(share: &Share) {
-    let name = match share {
-        Share::No => return,
-        Share::Default => &b"default"[..],
-        Share::In(path) => path.as_os_str().as_bytes(),
-    };
+    if *share == Share::No {
+        return;
+    }
     let uid = u64::from(rustix::process::geteuid().as_raw());
-    let first = (digest(name) ^ uid.wrapping_mul(0x9e37_79b9_7f4a_7c15)) as i32 & 0x3fff_fff0 | 0x4000_0000;
-    let found = (first..first + KEYS).find_map(|key| sysv::attach(key, size_of::<Table>()).ok());
+    let first =
+        (digest(b"mapback") ^ uid.wrapping_mul(0x9e37_79b9_7f4a_7c15)) as i32 & 0x3fff_fff0 | 0x4000_0000;
+    let find = |make| (first..first + KEYS).find_map(|key| sysv::attach(key, size_of::<Table>(), make).ok());
+    // One that is there already comes first, so that all agree even when an earlier number becomes free.
+    let found = find(false).or_else(|| find(true));
+    forget_all_fds();
     if let Some(addr) = found {
         let _ = table().generation.fetch_max(1, Ordering::Relaxed);
         TABLE.store(addr as *mut Table, Ordering::Relaxed);

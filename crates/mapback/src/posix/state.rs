@@ -199,8 +199,9 @@ impl State {
         }
         if self.images.get(&image.id).is_some_and(|i| Arc::ptr_eq(i, &image)) {
             self.images.remove(&image.id);
-            image.leave();
-            registry::remove(&image.id);
+            if image.leave() {
+                registry::remove(&image.id);
+            }
             let stats = self.stats_of(&image);
             self.finished.entry(image.name.clone()).or_insert_with(|| Self::named(&image)).add(&stats);
         }

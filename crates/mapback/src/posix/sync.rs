@@ -1,7 +1,7 @@
 //! `msync`, and writing everything back.
 
 use super::{Pending, Space, both, joined, registry, span};
-use crate::image::Next;
+use crate::image::{Image, Next, shared};
 use crate::sys::Errno;
 use crate::sys::os::{self, mem, signal::Blocked};
 use std::sync::Arc;
@@ -55,6 +55,33 @@ impl Space {
     /// Writes all changes of all files back, without waiting for the storage: at exit, before `exec`, when a timer
     /// fires. Failures are reported. Does nothing in a process that merely borrows the address space.
     pub fn flush_all(&self) {
+        self.flush(false);
+    }
+
+    /// As [`Space::flush_all`], for what all processes changed in all files: before `sync`.
+    pub fn flush_everybody(&self) {
+        self.flush(true);
+        let Some(dir) = self.dir().filter(|_| registry::may_have_images() && !self.is_foreign()) else {
+            return;
+        };
+        for name in shared::all(&dir).unwrap_or_default() {
+            let own = self.enter().images.keys().any(|id| shared::name_of(id) == name);
+            if own || name.contains('~') {
+                continue;
+            }
+            // What cannot be opened is left to the processes that have it.
+            let found = Image::find_file(&dir, &name).and_then(|file| Image::found(&dir, &name, &file));
+            if let Some(image) = found.ok().filter(Image::is_ready) {
+                image.gather(&(0..u64::MAX));
+                let _blocked = Blocked::new();
+                if let Err(error) = image.write_back(0..u64::MAX, Next::Nothing) {
+                    self.report(&error.to_string());
+                }
+            }
+        }
+    }
+
+    fn flush(&self, everybody: bool) {
         if self.own_images() == 0 || self.is_foreign() {
             return;
         }
@@ -66,6 +93,9 @@ impl Space {
             }
             images.into_iter().map(|image| (image.clone(), 0..u64::MAX)).collect()
         };
+        if everybody {
+            all.iter().for_each(|(image, bytes)| image.gather(bytes));
+        }
         self.finish(all);
     }
 
@@ -77,8 +107,9 @@ impl Space {
         }
         let state = self.enter();
         for image in state.images.values().filter(|image| image.is_clean()) {
-            image.leave();
-            registry::remove(&image.id);
+            if image.leave() {
+                registry::remove(&image.id);
+            }
         }
     }
 

@@ -153,6 +153,24 @@ impl FileStore {
         Private::duplicate(fd)
     }
 
+    /// The same file, opened anew to be written.
+    ///
+    /// # Errors
+    /// `EACCES` and the like, where this process may not write to it.
+    pub(crate) fn reopened_to_write(&self) -> Result<FileStore, Errno> {
+        FileStore::open_anew(self.fd(), true)
+    }
+
+    /// As [`FileStore::open`], and never a duplicate.
+    ///
+    /// # Errors
+    /// Those of opening the file.
+    pub(crate) fn open_anew(fd: BorrowedFd<'_>, writable: bool) -> Result<FileStore, Errno> {
+        let ino = file::facts(fd)?.ino;
+        let fd = Some(file::reopen(fd, writable)?);
+        Ok(FileStore { fd, ino, own: true, writable, direct: Default::default() })
+    }
+
     /// Makes a range of the file a hole.
     ///
     /// # Errors

@@ -33,6 +33,12 @@ pub(crate) struct Stamp {
     pub(crate) mtime: i64,
 }
 
+#[cfg(target_os = "linux")]
+impl Stamp {
+    /// That of no file.
+    pub(crate) const UNKNOWN: Stamp = Stamp { len: u64::MAX, mtime: i64::MIN };
+}
+
 /// One of many runs to write from memory that other threads and processes may store into meanwhile: no reference to
 /// it may be made, so that it is no [`Write`].
 #[cfg(any(target_os = "linux", windows))]

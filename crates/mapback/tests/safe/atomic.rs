@@ -23,7 +23,7 @@ fn leave_a_commit(file: &Fixture, at: u64, bytes: &[u8]) {
 fn a_commit_is_in_the_journal_first_and_in_the_file_at_the_end() {
     for options in each_tracker() {
         let file = Fixture::new(&[0; 20_000]);
-        let mut map = options.map_mut(&file.open()).unwrap();
+        let mut map = options.map_mut(file.open()).unwrap();
         map[0] = 1;
         map[15_000] = 2;
         map.flush_atomic().unwrap();
@@ -43,10 +43,10 @@ fn a_commit_is_in_the_journal_first_and_in_the_file_at_the_end() {
 fn maps_of_this_process_see_what_is_committed() {
     for options in each_tracker() {
         let file = Fixture::new(&[0; 20_000]);
-        let mut map = options.map_mut(&file.open()).unwrap();
+        let mut map = options.map_mut(file.open()).unwrap();
         map[0] = 1;
         map.flush_atomic().unwrap();
-        assert_eq!(Mmap::map(&file.open()).unwrap()[0], 1, "{options:?}");
+        assert_eq!(Mmap::map(file.open()).unwrap()[0], 1, "{options:?}");
         map[0] = 2;
         map.flush_atomic().unwrap();
         map.fill(9);
@@ -65,18 +65,18 @@ fn what_a_crash_left_is_replayed_by_the_next_map() {
     let file = Fixture::new(&[0; 20_000]);
     leave_a_commit(&file, 5000, b"committed");
     // Who may only read sees it, and leaves the file alone.
-    let map = Mmap::map(&File::open(&file.path).unwrap()).unwrap();
+    let map = Mmap::map(File::open(&file.path).unwrap()).unwrap();
     assert_eq!(map[5000..5009], *b"committed");
     drop(map);
     assert_eq!(file.content()[5000], 0);
-    let map = MmapMut::map_mut(&file.open()).unwrap();
+    let map = MmapMut::map_mut(file.open()).unwrap();
     assert_eq!(map[5000..5009], *b"committed");
     assert_eq!(file.content()[5000..5009], *b"committed");
     assert!(!file.journal().exists());
 }
 
 fn refusal(file: &Fixture) -> String {
-    let error = MmapMut::map_mut(&file.open()).unwrap_err();
+    let error = MmapMut::map_mut(file.open()).unwrap_err();
     assert!(matches!(Error::of(&error), Some(Error::Journal { .. })), "{error:?}");
     error.to_string()
 }
@@ -93,13 +93,13 @@ fn a_journal_that_cannot_be_believed_keeps_the_file_from_being_written() {
         match why {
             Some(why) => assert!(refusal(&file).contains(why), "byte {at}"),
             // A last commit that is torn is what a crash leaves.
-            None => drop(Mmap::map(&File::open(&file.path).unwrap()).unwrap()),
+            None => drop(Mmap::map(File::open(&file.path).unwrap()).unwrap()),
         }
     }
     let other = Fixture::new(&[0; 20_000]);
     std::fs::write(other.journal(), &good).unwrap();
     assert!(refusal(&other).contains("belongs to another file"));
-    assert!(Mmap::map(&File::open(&other.path).unwrap()).is_ok(), "reading goes on");
+    assert!(Mmap::map(File::open(&other.path).unwrap()).is_ok(), "reading goes on");
     assert_eq!(other.content(), [0; 20_000]);
     std::fs::remove_file(other.journal()).unwrap();
     std::fs::create_dir(other.journal()).unwrap();
@@ -112,11 +112,11 @@ fn a_journal_in_use_is_left_alone() {
     let journal = File::options().create(true).truncate(true).write(true).open(file.journal()).unwrap();
     rustix::fs::flock(&journal, rustix::fs::FlockOperation::LockExclusive).unwrap();
     assert!(refusal(&file).contains("in use"));
-    let kind = MmapMut::map_mut(&file.open()).unwrap_err().kind();
+    let kind = MmapMut::map_mut(file.open()).unwrap_err().kind();
     assert_eq!(kind, ErrorKind::WouldBlock);
-    assert!(Mmap::map(&File::open(&file.path).unwrap()).is_ok());
+    assert!(Mmap::map(File::open(&file.path).unwrap()).is_ok());
     drop(journal);
-    MmapMut::map_mut(&file.open()).unwrap();
+    MmapMut::map_mut(file.open()).unwrap();
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn the_journal_is_where_the_option_says() {
     let file = Fixture::new(&[0; 5000]);
     let place = file.path.with_file_name("elsewhere");
     let options = MmapOptions::new().journal(&place).clone();
-    let mut map = options.map_mut(&file.open()).unwrap();
+    let mut map = options.map_mut(file.open()).unwrap();
     map[0] = 1;
     map.flush_atomic().unwrap();
     assert!(place.exists() && !file.journal().exists());
@@ -143,7 +143,7 @@ fn the_journal_is_where_the_option_says() {
 fn a_full_journal_is_written_to_its_file() {
     for options in each_tracker() {
         let file = Fixture::new(&[0; 100_000]);
-        let mut map = options.clone().journal_limit(50_000).map_mut(&file.open()).unwrap();
+        let mut map = options.clone().journal_limit(50_000).map_mut(file.open()).unwrap();
         for n in 0..100 {
             map[n * 1000] = 1;
             map.flush_atomic().unwrap();
@@ -159,7 +159,7 @@ fn a_full_journal_is_written_to_its_file() {
 #[test]
 fn a_commit_larger_than_a_part_is_one() {
     let file = Fixture::new(&vec![0; 20 << 20]);
-    let mut map = MmapMut::map_mut(&file.open()).unwrap();
+    let mut map = MmapMut::map_mut(file.open()).unwrap();
     map.fill(7);
     map.flush_atomic().unwrap();
     assert!(file.content().iter().all(|b| *b == 0));

@@ -10,7 +10,7 @@ use std::path::Path;
 fn stores_are_in_the_file_after_a_flush_and_after_a_drop() {
     for options in each_tracker() {
         let file = Fixture::new(&[1; 20_000]);
-        let mut map = options.map_mut(&file.open()).unwrap();
+        let mut map = options.map_mut(file.open()).unwrap();
         map[5000] = 2;
         map.flush().unwrap();
         assert_eq!(file.content()[5000], 2, "{options:?}");
@@ -28,7 +28,7 @@ fn stores_are_in_the_file_after_a_flush_and_after_a_drop() {
 fn a_range_is_flushed_and_the_rest_stays_changed() {
     for options in each_tracker() {
         let file = Fixture::new(&[0; 40_960]);
-        let mut map = options.map_mut(&file.open()).unwrap();
+        let mut map = options.map_mut(file.open()).unwrap();
         map[0] = 1;
         map[20_000] = 2;
         map.flush_range(20_000, 1).unwrap();
@@ -44,7 +44,7 @@ fn offsets_need_no_alignment_and_neighbours_are_left_alone() {
     for options in each_tracker() {
         let before: Vec<u8> = (0..30_000u32).map(|n| n as u8).collect();
         let file = Fixture::new(&before);
-        let mut map = options.clone().offset(5001).len(9000).map_mut(&file.open()).unwrap();
+        let mut map = options.clone().offset(5001).len(9000).map_mut(file.open()).unwrap();
         assert_eq!(map[..], before[5001..14_001]);
         map.fill(0xee);
         map.close().unwrap();
@@ -57,7 +57,7 @@ fn offsets_need_no_alignment_and_neighbours_are_left_alone() {
 #[test]
 fn empty_files_and_lengths_of_zero_are_maps() {
     let file = Fixture::new(b"");
-    let mut map = MmapMut::map_mut(&file.open()).unwrap();
+    let mut map = MmapMut::map_mut(file.open()).unwrap();
     assert!(map.is_empty());
     map.flush().unwrap();
     map.flush_atomic().unwrap();
@@ -66,18 +66,18 @@ fn empty_files_and_lengths_of_zero_are_maps() {
     map.revert().unwrap();
     map.lock().unwrap();
     map.make_read_only().unwrap();
-    assert!(Mmap::map(&file.open()).unwrap().is_empty());
+    assert!(Mmap::map(file.open()).unwrap().is_empty());
     assert!(MmapMut::map_anon(0).unwrap().is_empty());
     let full = Fixture::new(b"abc");
-    assert!(MmapOptions::new().offset(3).map(&full.open()).unwrap().is_empty());
-    assert_eq!(MmapOptions::new().offset(4).map(&full.open()).unwrap_err().kind(), ErrorKind::InvalidData);
+    assert!(MmapOptions::new().offset(3).map(full.open()).unwrap().is_empty());
+    assert_eq!(MmapOptions::new().offset(4).map(full.open()).unwrap_err().kind(), ErrorKind::InvalidData);
 }
 
 #[test]
 fn a_map_longer_than_its_file_is_written_up_to_the_end() {
     for options in each_tracker() {
         let file = Fixture::new(&[7; 5000]);
-        let mut map = options.clone().len(20_000).map_mut(&file.open()).unwrap();
+        let mut map = options.clone().len(20_000).map_mut(file.open()).unwrap();
         assert_eq!((map[4999], map[5000], map[19_999]), (7, 0, 0));
         map.fill(8);
         map.flush().unwrap();
@@ -93,12 +93,12 @@ fn a_map_longer_than_its_file_is_written_up_to_the_end() {
 #[test]
 fn copies_and_anonymous_maps_change_no_file() {
     let file = Fixture::new(b"as it was");
-    let mut copy = MmapOptions::new().map_copy(&file.open()).unwrap();
+    let mut copy = MmapOptions::new().map_copy(file.open()).unwrap();
     copy.fill(b'x');
     copy.flush().unwrap();
     copy.flush_atomic().unwrap();
     copy.close().unwrap();
-    let copy = MmapOptions::new().map_copy_read_only(&File::open(&file.path).unwrap()).unwrap();
+    let copy = MmapOptions::new().map_copy_read_only(File::open(&file.path).unwrap()).unwrap();
     let mut copy = copy.make_mut().unwrap();
     copy.fill(b'y');
     drop(copy);
@@ -125,7 +125,7 @@ fn what_the_descriptor_does_not_allow_is_refused() {
 fn protections_go_back_and_forth_and_lose_nothing() {
     for options in each_tracker() {
         let file = Fixture::new(&[0; 9000]);
-        let mut map = options.map_mut(&file.open()).unwrap();
+        let mut map = options.map_mut(file.open()).unwrap();
         map[0] = 1;
         let map = map.make_read_only().unwrap();
         assert_eq!(map[0], 1);
@@ -133,7 +133,7 @@ fn protections_go_back_and_forth_and_lose_nothing() {
         map[8999] = 2;
         drop(map.make_read_only().unwrap());
         assert_eq!((file.content()[0], file.content()[8999]), (1, 2), "{options:?}");
-        let mut map = options.map(&file.open()).unwrap().make_mut().unwrap();
+        let mut map = options.map(file.open()).unwrap().make_mut().unwrap();
         map[1] = 3;
         drop(map);
         assert_eq!(file.content()[1], 3, "{options:?}");
@@ -164,7 +164,7 @@ fn the_file_may_be_closed_renamed_and_unlinked() {
 fn a_file_that_another_program_truncates_keeps_the_loaded_bytes() {
     for options in each_tracker() {
         let file = Fixture::new(&[5; 50_000]);
-        let mut map = options.map_mut(&file.open()).unwrap();
+        let mut map = options.map_mut(file.open()).unwrap();
         let status =
             std::process::Command::new("truncate").args(["-s", "10"]).arg(&file.path).status().unwrap();
         assert!(status.success());
@@ -181,7 +181,7 @@ fn a_file_that_another_program_truncates_keeps_the_loaded_bytes() {
 fn remap_grows_shrinks_and_loses_nothing() {
     for options in each_tracker() {
         let file = Fixture::new(&[1; 100_000]);
-        let mut map = options.clone().len(10_000).map_mut(&file.open()).unwrap();
+        let mut map = options.clone().len(10_000).map_mut(file.open()).unwrap();
         map[9999] = 2;
         map.remap(100_000, RemapOptions::new().may_move(true)).unwrap();
         assert_eq!((map.len(), map[9999], map[10_000], map[99_999]), (100_000, 2, 1, 1));
@@ -208,7 +208,7 @@ fn advice_and_locks_change_no_content() {
     use mapback::{Advice::*, UncheckedAdvice};
     for options in each_tracker() {
         let file = Fixture::new(&[9; 3 << 20]);
-        let mut map = options.map_mut(&file.open()).unwrap();
+        let mut map = options.map_mut(file.open()).unwrap();
         map[7] = 8;
         for advice in [Normal, Random, Sequential, WillNeed, HugePage, NoHugePage, DontDump, DoDump] {
             map.advise(advice).unwrap();
@@ -235,7 +235,7 @@ fn the_kernel_may_read_into_a_map() {
     for options in each_tracker().filter(|o| !format!("{o:?}").contains("Fault")) {
         let file = Fixture::new(&[0; 10_000]);
         let from = Fixture::new(&[3; 10_000]);
-        let mut map = options.map_mut(&file.open()).unwrap();
+        let mut map = options.map_mut(file.open()).unwrap();
         from.open().read_exact(&mut map).unwrap();
         map.flush().unwrap();
         assert!(file.content() == [3; 10_000], "{options:?}");
@@ -251,7 +251,7 @@ fn maps_are_shared_and_sent_between_threads() {
     send_sync::<mapback::Snapshot>();
     for options in each_tracker() {
         let file = Fixture::new(&[0; 1 << 20]);
-        let mut map = options.map_mut(&file.open()).unwrap();
+        let mut map = options.map_mut(file.open()).unwrap();
         std::thread::scope(|scope| {
             for (nth, part) in map.chunks_mut(100_000).enumerate() {
                 scope.spawn(move || part.fill(nth as u8 + 1));
@@ -269,7 +269,7 @@ fn a_sparse_file_stays_sparse() {
     let file = Fixture::new(b"");
     file.open().set_len(1 << 30).unwrap();
     let blocks = || std::fs::metadata(&file.path).unwrap().blocks();
-    let mut map = MmapOptions::new().tracker(mapback::TrackerKind::Compare).map_mut(&file.open()).unwrap();
+    let mut map = MmapOptions::new().tracker(mapback::TrackerKind::Compare).map_mut(file.open()).unwrap();
     map[1 << 29] = 1;
     map.flush().unwrap();
     assert!(blocks() < 1000, "{} blocks", blocks());

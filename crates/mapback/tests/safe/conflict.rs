@@ -12,7 +12,7 @@ fn is_conflict(done: std::io::Result<()>) -> bool {
 fn a_change_by_other_means_is_told_before_anything_is_overwritten() {
     for options in each_tracker() {
         let file = Fixture::new(&[0; 10_000]);
-        let mut map = options.map_mut(&file.open()).unwrap();
+        let mut map = options.map_mut(file.open()).unwrap();
         map[0] = 1;
         map.flush().unwrap();
         file.open().write_all_at(&[9], 5).unwrap();
@@ -30,7 +30,7 @@ fn a_change_by_other_means_is_told_before_anything_is_overwritten() {
 #[test]
 fn without_changes_of_our_own_there_is_no_conflict() {
     let file = Fixture::new(&[0; 10_000]);
-    let map = MmapOptions::new().tracker(TrackerKind::Compare).map_mut(&file.open()).unwrap();
+    let map = MmapOptions::new().tracker(TrackerKind::Compare).map_mut(file.open()).unwrap();
     file.open().write_all_at(&[9], 5).unwrap();
     drop(map);
     assert_eq!(file.content()[5], 9);
@@ -40,7 +40,7 @@ fn without_changes_of_our_own_there_is_no_conflict() {
 fn overwrite_writes_changed_pages_and_no_others() {
     for options in each_tracker() {
         let file = Fixture::new(&[0; 12_288]);
-        let mut map = options.clone().on_conflict(OnConflict::Overwrite).map_mut(&file.open()).unwrap();
+        let mut map = options.clone().on_conflict(OnConflict::Overwrite).map_mut(file.open()).unwrap();
         map[0] = 1;
         file.open().write_all_at(&[9], 1).unwrap();
         file.open().write_all_at(&[9], 5000).unwrap();
@@ -57,7 +57,7 @@ fn overwrite_writes_changed_pages_and_no_others() {
 fn merge_keeps_both_programs_bytes_in_one_page() {
     for options in each_tracker() {
         let file = Fixture::new(&[0; 10_000]);
-        let mut map = options.clone().on_conflict(OnConflict::Merge).map_mut(&file.open()).unwrap();
+        let mut map = options.clone().on_conflict(OnConflict::Merge).map_mut(file.open()).unwrap();
         map[0] = 1;
         map[9999] = 1;
         file.open().write_all_at(&[9, 9], 1).unwrap();
@@ -75,7 +75,7 @@ fn merge_keeps_both_programs_bytes_in_one_page() {
 fn reload_keeps_own_changes_by_page_or_by_byte() {
     for options in each_tracker() {
         let file = Fixture::new(&[0; 12_288]);
-        let mut map = options.map_mut(&file.open()).unwrap();
+        let mut map = options.map_mut(file.open()).unwrap();
         map[0] = 1;
         file.open().write_all_at(&[9], 1).unwrap();
         file.open().write_all_at(&[9], 5000).unwrap();
@@ -96,9 +96,9 @@ fn reload_keeps_own_changes_by_page_or_by_byte() {
 fn two_maps_in_one_process_conflict_where_they_overlap_and_only_there() {
     for options in each_tracker() {
         let file = Fixture::new(&[0; 16_384]);
-        let mut left = options.clone().len(8192).map_mut(&file.open()).unwrap();
-        let mut right = options.clone().offset(8192).map_mut(&file.open()).unwrap();
-        let mut all = options.map_mut(&file.open()).unwrap();
+        let mut left = options.clone().len(8192).map_mut(file.open()).unwrap();
+        let mut right = options.clone().offset(8192).map_mut(file.open()).unwrap();
+        let mut all = options.map_mut(file.open()).unwrap();
         for n in 1..5 {
             left[0] = n;
             left.flush().unwrap();
@@ -121,8 +121,8 @@ fn two_maps_in_one_process_conflict_where_they_overlap_and_only_there() {
 #[test]
 fn two_flushes_in_one_tick_of_the_files_clock_are_told_apart() {
     let file = Fixture::new(&[0; 4096]);
-    let mut a = MmapMut::map_mut(&file.open()).unwrap();
-    let mut b = MmapMut::map_mut(&file.open()).unwrap();
+    let mut a = MmapMut::map_mut(file.open()).unwrap();
+    let mut b = MmapMut::map_mut(file.open()).unwrap();
     for n in 0..100 {
         a[0] = n;
         a.flush_async().unwrap();
@@ -137,7 +137,7 @@ fn two_flushes_in_one_tick_of_the_files_clock_are_told_apart() {
 #[test]
 fn renaming_or_chmod_is_no_change_of_content() {
     let file = Fixture::new(&[0; 4096]);
-    let mut map = MmapMut::map_mut(&file.open()).unwrap();
+    let mut map = MmapMut::map_mut(file.open()).unwrap();
     std::fs::rename(&file.path, file.path.with_file_name("other")).unwrap();
     map[0] = 1;
     map.flush().unwrap();
@@ -146,7 +146,7 @@ fn renaming_or_chmod_is_no_change_of_content() {
 #[test]
 fn a_revert_after_anothers_change_asks_for_a_reload_first() {
     let file = Fixture::new(&[0; 4096]);
-    let mut map = MmapMut::map_mut(&file.open()).unwrap();
+    let mut map = MmapMut::map_mut(file.open()).unwrap();
     map[0] = 1;
     file.open().write_all_at(&[9], 1).unwrap();
     assert!(is_conflict(map.revert()));

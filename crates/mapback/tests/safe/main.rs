@@ -5,8 +5,9 @@ mod atomic;
 mod basics;
 mod conflict;
 mod crash;
-mod damage;
 mod faults;
+mod full_disk;
+mod kill;
 mod memmap2;
 mod model;
 mod policy;
@@ -38,7 +39,10 @@ struct Fixture {
 
 impl Fixture {
     fn new(content: &[u8]) -> Fixture {
-        let dir = tempfile::tempdir().unwrap();
+        Fixture::within(tempfile::tempdir().unwrap(), content)
+    }
+
+    fn within(dir: tempfile::TempDir, content: &[u8]) -> Fixture {
         let path = dir.path().join("file");
         std::fs::write(&path, content).unwrap();
         Fixture { _dir: dir, path }

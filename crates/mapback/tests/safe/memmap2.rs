@@ -34,8 +34,8 @@ fn constructors_and_methods_have_memmap2s_names_and_signatures() -> std::io::Res
     let _ = MmapOptions::new().map_exec(&file)?;
     let anon: MmapMut = MmapOptions::new().len(100).stack().huge(Some(21)).map_anon()?;
     assert_eq!(anon.len(), 100);
-    // What stays `unsafe` there is not here; whoever leaves it in gets a warning, no error.
     #[allow(unused_unsafe)]
+    // SAFETY: none is needed. Whoever leaves the block in place gets a warning, no error.
     let _ = unsafe { Mmap::map(&file)? };
     assert_eq!(fixture.content()[..9], *b"written!?");
     Ok(())
@@ -46,7 +46,7 @@ fn raw_maps_are_written_back_while_threads_store() {
     use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
     for options in super::each_tracker() {
         let file = Fixture::new(&[0; 64 << 10]);
-        let map = options.map_raw(&file.open()).unwrap();
+        let map = options.map_raw(file.open()).unwrap();
         // SAFETY: aligned, inside the map, and reached by atomics only.
         let words: Vec<&AtomicU64> = (0..8)
             .map(|nth| unsafe { AtomicU64::from_ptr(map.as_mut_ptr().add(nth * 8192).cast()) })

@@ -16,7 +16,7 @@ fn maps_are_flushed_by_the_clock() {
     for options in each_tracker() {
         let file = Fixture::new(&[0; 20_000]);
         let mut options = options;
-        let mut map = options.flush_every(Duration::from_millis(5)).map_mut(&file.open()).unwrap();
+        let mut map = options.flush_every(Duration::from_millis(5)).map_mut(file.open()).unwrap();
         for n in 1..4 {
             map[10_000] = n;
             wait_for(|| file.content()[10_000] == n);
@@ -43,7 +43,7 @@ fn a_flush_by_the_clock_that_fails_is_tried_again() {
 #[test]
 fn small_pages_and_limits_change_no_content() {
     let file = Fixture::new(&vec![3; 5 << 20]);
-    let mut map = MmapOptions::new().huge_pages(false).resident_limit(1 << 20).map_mut(&file.open()).unwrap();
+    let mut map = MmapOptions::new().huge_pages(false).resident_limit(1 << 20).map_mut(file.open()).unwrap();
     assert!(map.iter().all(|b| *b == 3));
     map[1 << 20] = 4;
     map.close().unwrap();

@@ -7,7 +7,7 @@ use mapback::{MmapMut, RemapOptions};
 fn snapshots_stay_as_they_are() {
     for options in each_tracker() {
         let file = Fixture::new(&[0; 100_000]);
-        let mut map = options.map_mut(&file.open()).unwrap();
+        let mut map = options.map_mut(file.open()).unwrap();
         let mut kept = Vec::new();
         for n in 1..6u8 {
             map[usize::from(n) * 10_000] = n;
@@ -31,7 +31,7 @@ fn snapshots_stay_as_they_are() {
 fn stores_after_a_snapshot_are_still_noticed() {
     for options in each_tracker() {
         let file = Fixture::new(&[0; 40_960]);
-        let mut map = options.map_mut(&file.open()).unwrap();
+        let mut map = options.map_mut(file.open()).unwrap();
         map[0] = 1;
         let first = map.snapshot().unwrap();
         map[5000] = 2;
@@ -47,7 +47,7 @@ fn stores_after_a_snapshot_are_still_noticed() {
 fn maps_with_snapshots_grow_reload_and_revert() {
     for options in each_tracker() {
         let file = Fixture::new(&[1; 60_000]);
-        let mut map = options.clone().len(10_000).map_mut(&file.open()).unwrap();
+        let mut map = options.clone().len(10_000).map_mut(file.open()).unwrap();
         let first = map.snapshot().unwrap();
         map.remap(60_000, RemapOptions::new().may_move(true)).unwrap();
         map[50_000] = 2;
@@ -79,7 +79,7 @@ fn copies_and_anonymous_maps_have_snapshots_too() {
 fn a_revert_takes_back_what_was_not_flushed() {
     for options in each_tracker() {
         let file = Fixture::new(&[1; 20_000]);
-        let mut map = options.map_mut(&file.open()).unwrap();
+        let mut map = options.map_mut(file.open()).unwrap();
         map[0] = 2;
         map.flush().unwrap();
         map.fill(3);

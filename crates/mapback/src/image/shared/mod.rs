@@ -100,7 +100,7 @@ impl Control {
             let mut control =
                 Control { file, name, slot: None, record: Record::default(), own: Slot::default() };
             let shm = control.prepare(dir, id, path, memory, used)?;
-            control.take_slot()?;
+            control.take_slot(os::pid())?;
             ofd::unlock(control.file.as_fd(), ATTACH);
             return Ok((control, shm));
         }
@@ -112,11 +112,16 @@ impl Control {
     /// # Errors
     /// `ENOENT` when there is none; those of opening files.
     pub(crate) fn visit(dir: &Dir, name: &str) -> Result<(Control, Shm), Errno> {
-        let file = dir.file(&ctl(name), false)?;
-        let memory = dir.file(&img(name), false)?;
-        let own = Slot::default();
-        let control = Control { file, name: name.into(), slot: None, record: Record::default(), own };
-        Ok((control, Shm::of(memory)))
+        loop {
+            let file = dir.file(&ctl(name), false)?;
+            let memory = dir.file(&img(name), false);
+            // Else the second may be that of another image than the first.
+            if dir.names(&ctl(name), file.as_fd()) {
+                let own = Slot::default();
+                let control = Control { file, name: name.into(), slot: None, record: Record::default(), own };
+                return Ok((control, Shm::of(memory?)));
+            }
+        }
     }
 
     /// Sees that the record is sound and the memory what it speaks of; begins anew where they are not.
@@ -165,39 +170,47 @@ impl Control {
     }
 
     /// Takes a slot that nobody has or had; the caller has `ATTACH`.
-    fn take_slot(&mut self) -> Result<(), Errno> {
+    fn take_slot(&mut self, pid: i32) -> Result<(), Errno> {
         let entered = self.slots();
         for nth in 0..MOST_SLOTS {
             let free = entered.get(nth).is_none_or(Option::is_none);
             if free && ofd::try_lock(self.file.as_fd(), FIRST + nth as u64)? {
                 self.slot = Some(nth);
-                self.own = Slot { pid: os::pid(), ..Slot::default() };
+                self.own = Slot { pid, ..Slot::default() };
                 return self.write_slot();
             }
         }
         Err(Errno::AGAIN)
     }
 
-    /// In a forked child: a description and a slot of its own, instead of the parent's.
+    /// A second description and a slot for a child that is about to be forked. It is entered before there is a child, so
+    /// that the parent is never the last, even if it takes its leave before the child runs.
     ///
     /// # Errors
-    /// As [`Control::attach`]. The parent's stay in use then.
-    pub(crate) fn reattach(&mut self, dir: &Dir) -> Result<(), Errno> {
+    /// As [`Control::attach`].
+    pub(crate) fn for_child(&self, dir: &Dir) -> Result<Control, Errno> {
         let file = dir.file(&ctl(&self.name), false)?;
         let (new, old) = (file::facts(file.as_fd())?, file::facts(self.file.as_fd())?);
         if (new.dev, new.ino) != (old.dev, old.ino) {
             return Err(Errno::NOENT);
         }
-        ofd::lock(file.as_fd(), ATTACH)?;
-        let own = self.own.clone();
-        let mut fresh =
-            Control { file, name: self.name.clone(), slot: None, record: self.record, own: own.clone() };
-        fresh.take_slot()?;
-        fresh.own = Slot { pid: os::pid(), ..own };
-        fresh.write_slot()?;
-        ofd::unlock(fresh.file.as_fd(), ATTACH);
-        *self = fresh;
-        Ok(())
+        let own = Slot::default();
+        let mut child = Control { file, name: self.name.clone(), slot: None, record: self.record, own };
+        ofd::lock(child.file.as_fd(), ATTACH)?;
+        // Nobody's yet: a child that never runs has stored nothing.
+        let taken = child.take_slot(0);
+        ofd::unlock(child.file.as_fd(), ATTACH);
+        taken.map(|()| child)
+    }
+
+    /// In the child: goes on with what [`Control::for_child`] prepared, and lets go of the parent's.
+    ///
+    /// # Errors
+    /// `ENOSPC`.
+    pub(crate) fn become_child(&mut self, child: Control) -> Result<(), Errno> {
+        let own = Slot { pid: os::pid(), ..self.own.clone() };
+        *self = Control { own, record: self.record, ..child };
+        self.write_slot()
     }
 
     /// Takes `IO`, and looks at the record anew.
@@ -292,6 +305,20 @@ impl Control {
             self.forget(nth);
             ofd::unlock(self.file.as_fd(), FIRST + nth as u64);
         }
+        self.clear_away(dir);
+        // Closing is not enough where a forked child has the description, too.
+        ofd::unlock(self.file.as_fd(), ATTACH);
+    }
+
+    /// Takes the files away if nobody uses or needs them; the caller has `ATTACH`.
+    fn clear_away(&self, dir: &Dir) {
+        // A visitor or a keeper may be at work: the image goes when it is done, and the next one asks anew.
+        let _ = ofd::lock(self.file.as_fd(), IO);
+        self.clear_away_locked(dir);
+        ofd::unlock(self.file.as_fd(), IO);
+    }
+
+    fn clear_away_locked(&self, dir: &Dir) {
         let owing = self.slots().iter().flatten().any(|slot| slot.owes);
         if self.is_alone() && self.is_current(dir) && !owing {
             let record = self.read_record();
@@ -307,12 +334,30 @@ impl Control {
         }
     }
 
+    /// Takes a control block away whose memory is gone: whoever took that away died over it.
+    pub(crate) fn clear_lone(dir: &Dir, name: &str) {
+        let Ok(file) = dir.file(&ctl(name), false) else { return };
+        if ofd::lock(file.as_fd(), ATTACH).is_ok() {
+            let used = ofd::is_held(file.as_fd(), ALL);
+            if !used && dir.is_free(&img(name)) && dir.names(&ctl(name), file.as_fd()) {
+                dir.remove(&ctl(name));
+            }
+            ofd::unlock(file.as_fd(), ATTACH);
+        }
+    }
+
     /// Takes the files away whatever they hold, if nobody uses them.
     pub(crate) fn discard(self, dir: &Dir) {
-        if ofd::lock(self.file.as_fd(), ATTACH).is_ok() && self.is_alone() && self.is_current(dir) {
+        if ofd::lock(self.file.as_fd(), ATTACH).is_err() {
+            return;
+        }
+        let _ = ofd::lock(self.file.as_fd(), IO);
+        if self.is_alone() && self.is_current(dir) {
             dir.remove(&img(&self.name));
             dir.remove(&ctl(&self.name));
         }
+        ofd::unlock(self.file.as_fd(), IO);
+        ofd::unlock(self.file.as_fd(), ATTACH);
     }
 
     /// Keeps a copy of the memory under a name of its own, where `recover` finds it. Returns where.

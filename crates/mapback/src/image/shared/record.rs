@@ -36,6 +36,8 @@ pub(crate) struct Record {
     pub(crate) stage: Stage,
     /// Somebody is changing the file: if it is not one that lives, nobody knows of what was changed.
     pub(crate) busy: bool,
+    /// What it puts there is what the image has.
+    pub(crate) ours: bool,
     /// There has been a second process, so that no process alone knows what stands in the store.
     pub(crate) shared: bool,
     /// Something of a process that died could not be written back, because others had changed the file.
@@ -49,7 +51,8 @@ impl Record {
         let flags = u64::from(self.stage == Stage::Ready)
             | u64::from(self.busy) << 1
             | u64::from(self.shared) << 2
-            | u64::from(self.conflict) << 3;
+            | u64::from(self.conflict) << 3
+            | u64::from(self.ours) << 4;
         let mut bytes = [0; RECORD];
         put(&mut bytes, &[MAGIC, flags, self.stamp.len, self.stamp.mtime as u64]);
         bytes
@@ -58,11 +61,12 @@ impl Record {
     pub(super) fn decode(bytes: &[u8; RECORD]) -> Option<Record> {
         let [magic, flags, len, mtime] = get(bytes)?;
         let bit = |n: u32| flags & (1 << n) != 0;
-        (magic == MAGIC && flags < 16).then_some(Record {
+        (magic == MAGIC && flags < 32).then_some(Record {
             stage: if bit(0) { Stage::Ready } else { Stage::Empty },
             busy: bit(1),
             shared: bit(2),
             conflict: bit(3),
+            ours: bit(4),
             stamp: Stamp { len, mtime: mtime as i64 },
         })
     }
@@ -154,7 +158,7 @@ mod tests {
 
     fn record() -> Record {
         let stamp = Stamp { len: 77, mtime: -5 };
-        Record { stage: Stage::Ready, busy: true, shared: false, conflict: true, stamp }
+        Record { stage: Stage::Ready, busy: true, ours: true, shared: false, conflict: true, stamp }
     }
 
     #[test]

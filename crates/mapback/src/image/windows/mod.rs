@@ -140,6 +140,12 @@ impl Image {
         self.section.len()
     }
 
+    /// Whether another process may have to write this process's changes back. Only once this one is dead, and then it
+    /// compares.
+    pub(crate) fn is_shared(&self) -> bool {
+        false
+    }
+
     /// Notes pages as changed; `bytes` are file offsets.
     pub(crate) fn mark(&self, bytes: Range<u64>) {
         let end = bytes.end.min(page::ceil64(self.len(), os::page_size()));

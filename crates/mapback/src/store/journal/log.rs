@@ -9,9 +9,11 @@ use std::io;
 use std::sync::Arc;
 
 /// The journal grows by this much at the least.
-const STEP: u64 = 1 << 20;
-/// The bytes that a checkpoint moves at a time.
+const STEP: u64 = if cfg!(miri) { 8 << 10 } else { 1 << 20 };
+/// The longest stretch that a checkpoint moves at a time.
 const PIECE: u64 = 1 << 20;
+/// What a checkpoint holds in memory: one batch, so that a store may work on many writes at once.
+const HELD: usize = 16 << 20;
 
 /// The journal's end that is written to.
 pub(super) struct Log {
@@ -207,18 +209,27 @@ impl Log {
     pub(super) fn checkpoint(&mut self, inner: &dyn Store, salt: u64) -> io::Result<()> {
         // The store may be shorter than it was, and must not get longer.
         let end = inner.stat()?.len;
+        let mut pieces: Vec<(u64, Vec<u8>)> = Vec::new();
+        let mut held = 0;
         for (range, place) in self.committed.inside(0..end) {
             let mut at = range.start;
             while at < range.end {
-                let len = (range.end - at).min(PIECE);
-                let mut bytes = vec![0; len as usize];
+                let mut bytes = vec![0; (range.end - at).min(PIECE) as usize];
                 if read_full(&*self.medium, &mut bytes, place + (at - range.start))? < bytes.len() {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
-                write_full(inner, &bytes, at)?;
-                at += len;
+                held += bytes.len();
+                let next = at + bytes.len() as u64;
+                pieces.push((at, bytes));
+                at = next;
+                if held >= HELD {
+                    write_all(inner, &pieces)?;
+                    pieces.clear();
+                    held = 0;
+                }
             }
         }
+        write_all(inner, &pieces)?;
         inner.sync()?;
         self.slot = Slot { generation: self.slot.generation + 1, salt, ..self.slot };
         self.unsettled = true;
@@ -239,6 +250,21 @@ impl Log {
         }
         Ok(())
     }
+}
+
+/// Writes pieces as one batch. The first error is returned.
+fn write_all(store: &dyn Store, pieces: &[(u64, Vec<u8>)]) -> io::Result<()> {
+    let mut batch: Vec<Write<'_>> = pieces.iter().map(|(off, bytes)| Write::new(*off, bytes)).collect();
+    store.write(&mut batch);
+    for write in batch {
+        let whole = write.missing().is_empty();
+        match write.error {
+            Some(error) => return Err(error),
+            None if !whole => return Err(io::ErrorKind::WriteZero.into()),
+            None => {}
+        }
+    }
+    Ok(())
 }
 
 const _: () = assert!(BLOCK.is_multiple_of(512) && BEGIN.is_multiple_of(BLOCK));

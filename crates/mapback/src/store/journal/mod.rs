@@ -228,3 +228,6 @@ impl std::fmt::Debug for JournalStore {
 fn random() -> u64 {
     RandomState::new().build_hasher().finish()
 }
+
+#[cfg(test)]
+mod tests;

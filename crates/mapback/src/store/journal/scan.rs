@@ -139,7 +139,7 @@ fn find_block(
     len: u64,
     wanted: impl Fn(&[u8]) -> bool,
 ) -> Result<Option<u64>, JournalError> {
-    let mut chunk = vec![0; 1 << 20];
+    let mut chunk = vec![0; if cfg!(miri) { 8 << 10 } else { 1 << 20 }];
     let mut at = from;
     while at < len {
         // A journal is preallocated, and most of it was never written.

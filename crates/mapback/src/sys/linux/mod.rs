@@ -42,3 +42,8 @@ pub(crate) fn is_single_threaded() -> bool {
 pub(crate) fn effective_uid() -> u32 {
     rustix::process::geteuid().as_raw()
 }
+
+/// Lets others run for a millisecond.
+pub(crate) fn wait_a_millisecond() {
+    let _ = rustix::thread::nanosleep(&rustix::fs::Timespec { tv_sec: 0, tv_nsec: 1_000_000 });
+}

@@ -20,7 +20,8 @@ struct Vma {
 }
 
 /// Reports the byte ranges of the object (device and inode) that process `pid` has changed since it last collected,
-/// as far as they overlap `bytes`. `window` is a range there that no tracker watches.
+/// as far as they overlap `bytes`. `window` is a range there that no tracker watches. Returns how many maps of
+/// the object the process has; `None` when it has no memory any more, and is about to end.
 ///
 /// # Errors
 /// Those of opening `/proc/PID/maps`: `ENOENT` when the process has ended.
@@ -30,11 +31,16 @@ pub(crate) fn changed(
     window: &Range<usize>,
     bytes: &Range<u64>,
     sink: &mut dyn FnMut(Range<u64>),
-) -> Result<(), Errno> {
+) -> Result<Option<usize>, Errno> {
     let path = |file| CString::new(format!("/proc/{pid}/{file}")).expect("no zero byte in a number");
     let text = slurp(&path("maps"))?;
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let mut maps = 0;
     let pagemap = Pagemap::open(&path("pagemap")).ok();
     for vma in maps_of(&String::from_utf8_lossy(&text), object) {
+        maps += 1;
         let inside = window.start <= vma.range.start && vma.range.end <= window.end;
         let shown = vma.off..vma.off + vma.range.len() as u64;
         let common = shown.start.max(bytes.start)..shown.end.min(bytes.end);
@@ -54,7 +60,7 @@ pub(crate) fn changed(
             sink(to_bytes(part));
         }
     }
-    Ok(())
+    Ok(Some(maps))
 }
 
 /// The shared maps of an object in the text of `/proc/PID/maps`.

@@ -36,7 +36,7 @@ pub(crate) const SIG_IGN: usize = 1;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Action {
-    /// The handler's address, or [`SIG_DFL`] or [`SIG_IGN`].
+    /// The handler's address, or `SIG_DFL` or `SIG_IGN`.
     pub handler: usize,
     /// `SA_*`.
     pub flags: u64,

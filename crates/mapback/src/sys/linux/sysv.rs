@@ -21,18 +21,18 @@ struct Segment {
     rest: [u64; 32],
 }
 
-/// Attaches the segment of a number, which is made if it is not there: zeroed, for this user alone. Returns its
+/// Attaches the segment of a number; `make`: which is made if it is not there: zeroed, for this user alone. Returns its
 /// address; it stays attached for good.
 ///
 /// # Errors
 /// `EACCES` when the number is somebody else's; what `shmget` and `shmat` say.
-pub(crate) fn attach(key: i32, len: usize) -> Result<usize, Errno> {
+pub(crate) fn attach(key: i32, len: usize, make: bool) -> Result<usize, Errno> {
     let get = |flags: usize| {
         // SAFETY: makes or finds a segment; no memory of ours is touched.
         unsafe { call(Sysno::shmget, [key as usize, len, flags | 0o600, 0, 0, 0]) }
     };
     let id = match get(0) {
-        Err(Errno::NOENT) => match get(IPC_CREAT | IPC_EXCL) {
+        Err(Errno::NOENT) if make => match get(IPC_CREAT | IPC_EXCL) {
             Err(Errno::EXIST) => get(0)?,
             made => made?,
         },

@@ -1,6 +1,6 @@
-//! Journals that were damaged, rather than cut by a crash.
+//! Journals in memory: commits, checkpoints, and damage that no crash explains. No system call: Miri runs it.
 
-use mapback::store::{JournalOptions, JournalStore, MemoryStore, Store, write_full};
+use crate::store::{JournalOptions, JournalStore, MemoryStore, Store, write_full};
 use std::sync::Arc;
 
 const LASTING: u64 = 7;
@@ -45,7 +45,7 @@ fn any_damaged_byte_gives_a_state_of_a_commit_or_a_refusal() {
     let (main, left) = journal(2);
     let states: Vec<_> = (0..=2).map(|n| open(&main, journal(n).1).unwrap()).collect();
     let mut refused = 0;
-    for at in (0..left.len().min(40_000)).step_by(7) {
+    for at in (0..left.len().min(40_000)).step_by(if cfg!(miri) { 3001 } else { 7 }) {
         let mut bad = left.clone();
         bad[at] ^= 0x10;
         match open(&main, bad) {
@@ -53,7 +53,7 @@ fn any_damaged_byte_gives_a_state_of_a_commit_or_a_refusal() {
             Err(_) => refused += 1,
         }
     }
-    assert!(refused > 100);
+    assert!(refused > if cfg!(miri) { 0 } else { 100 });
 }
 
 #[test]
@@ -73,4 +73,43 @@ fn a_cut_journal_is_what_a_crash_leaves() {
         let found = open(&main, left[..len].to_vec()).unwrap();
         assert!(states.contains(&found), "{len} bytes");
     }
+}
+
+#[test]
+fn what_is_written_is_read_back_before_and_after_a_commit_and_a_checkpoint() {
+    let main = Arc::new(MemoryStore::new(vec![0; 20_000]));
+    let options = JournalOptions::default().part(100);
+    let store = JournalStore::open(main.clone(), Arc::new(MemoryStore::new(Vec::new())), options).unwrap();
+    let read = || {
+        let mut bytes = vec![0; 700];
+        assert_eq!(store.read_at(&mut bytes, 900).unwrap(), 700);
+        bytes
+    };
+    write_full(&store, &[1; 250], 1000).unwrap();
+    assert!(read()[100..350] == [1; 250] && read()[350] == 0);
+    assert!(store.checkpoint().is_err(), "half of a commit must not get into the store");
+    store.sync().unwrap();
+    write_full(&store, &[2; 10], 1100).unwrap();
+    assert_eq!(read()[199..211], [1, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 1]);
+    store.abort();
+    assert_eq!(read()[200], 1);
+    assert_eq!(store.pending(), 250);
+    store.checkpoint().unwrap();
+    assert_eq!(store.pending(), 0);
+    assert!(main.to_vec()[1000..1250] == [1; 250] && read()[100] == 1);
+}
+
+#[test]
+fn who_may_only_read_sees_commits_and_changes_nothing() {
+    let (main, left) = journal(2);
+    let (main, medium) =
+        (Arc::new(MemoryStore::with_lasting(main, LASTING)), Arc::new(MemoryStore::new(left.clone())));
+    let options = JournalOptions::default().read_only(true);
+    let store = JournalStore::open(main.clone(), medium.clone(), options).unwrap();
+    let mut bytes = vec![0; 20_000];
+    assert_eq!(store.read_at(&mut bytes, 0).unwrap(), 20_000);
+    assert_eq!((bytes[1000], bytes[2500]), (1, 2));
+    assert!(write_full(&store, b"x", 0).is_err());
+    drop(store);
+    assert!(medium.to_vec() == left && main.to_vec() == vec![0; 20_000]);
 }

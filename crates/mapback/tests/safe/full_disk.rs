@@ -1,0 +1,57 @@
+//! A disk that is really full: a small file system in memory, in a mount namespace of its own.
+
+use mapback::{Error, MmapOptions, TrackerKind};
+use std::fs::File;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Where the small file system is, when this program runs beside it.
+const DIR: &str = "MAPBACK_TEST_FULL_DISK";
+
+/// Fills the disk, fails to flush, makes room, and flushes.
+fn fill_and_make_room(dir: &Path, kind: TrackerKind) {
+    const LEN: usize = 600 << 10;
+    let path = dir.join(kind.name());
+    let file = File::options().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
+    // A hole: the disk has no room for the content yet.
+    file.set_len(LEN as u64).unwrap();
+    let mut map = MmapOptions::new().tracker(kind).map_mut(&file).unwrap();
+    let ballast = dir.join("ballast");
+    std::fs::write(&ballast, vec![1; 700 << 10]).unwrap();
+    map.fill(7);
+    for flush in [mapback::MmapMut::flush, mapback::MmapMut::flush_async, mapback::MmapMut::flush] {
+        let error = flush(&map).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::StorageFull, "{kind}: {error}");
+        let Some(Error::Write { range, .. }) = Error::of(&error) else { panic!("{kind}: {error:?}") };
+        assert!(!range.is_empty() && range.end <= LEN as u64);
+        assert!(map.iter().all(|b| *b == 7), "{kind}");
+    }
+    assert_eq!(map.flush_atomic().unwrap_err().kind(), ErrorKind::StorageFull, "{kind}");
+    std::fs::remove_file(&ballast).unwrap();
+    map.flush().unwrap();
+    assert!(std::fs::read(&path).unwrap() == vec![7; LEN], "{kind}");
+    drop(map);
+    std::fs::remove_file(&path).unwrap();
+}
+
+#[test]
+fn a_full_disk_frees_nothing_and_room_made_is_enough() {
+    if let Some(dir) = std::env::var_os(DIR) {
+        for kind in super::trackers() {
+            fill_and_make_room(&PathBuf::from(&dir), kind);
+        }
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let test = "full_disk::a_full_disk_frees_nothing_and_room_made_is_enough";
+    let script = format!("mount -t tmpfs -o size=1m none \"${DIR}\" && exec \"$0\" --exact {test}");
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script])
+        .arg(std::env::current_exe().unwrap())
+        .env(DIR, dir.path())
+        .output()
+        .expect("unshare, of util-linux");
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
