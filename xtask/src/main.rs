@@ -32,6 +32,8 @@ struct Cli {
 enum Command {
     /// Install what only the tests need, build everything and run the stages
     Test(test::Options),
+    /// Run the Windows library under Wine, and check the other systems: `test --only windows --only targets`
+    Windows(test::Quick),
     /// Run fsx and the model with ever new seeds, until the time is up or something fails
     Torture(torture::Options),
     /// Run the side-by-side benchmark (`mapback-bench`) in release mode
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
     run::watch_for_interrupts();
     let done = match Cli::parse().command {
         Command::Test(options) => test::main(&options),
+        Command::Windows(quick) => test::main(&test::Options::windows(&quick)),
         Command::Torture(options) => torture::main(&options),
         Command::Bench(options) => bench::main(&options),
         Command::Licences => licences::main(),

@@ -25,6 +25,22 @@ pub(crate) struct Options {
     list: bool,
 }
 
+/// What `cargo xtask windows` can be told.
+#[derive(clap::Args)]
+pub(crate) struct Quick {
+    /// Fewer cases and operations: a look before the whole thing
+    #[arg(long)]
+    quick: bool,
+}
+
+impl Options {
+    /// The stages that are not about this system.
+    pub(crate) fn windows(quick: &Quick) -> Self {
+        let only = ["windows", "targets"].map(String::from).into();
+        Self { only, tracker: Vec::new(), quick: quick.quick, list: false }
+    }
+}
+
 pub(crate) fn main(options: &Options) -> Result<bool> {
     if options.list {
         for stage in STAGES {
@@ -86,6 +102,9 @@ pub(crate) fn prepare(ctx: &Ctx, needs: &[Need]) -> Result<Row> {
     }
     if needs.contains(&Need::PyLmdb) {
         report.case("py-lmdb from PyPI", |log| python::install_lmdb(ctx, log));
+    }
+    if needs.contains(&Need::CargoC) {
+        report.case("cargo-c from crates.io", |log| cargo::install_cargo_c(ctx, log));
     }
     if needs.contains(&Need::Programs) {
         report.case("the workspace's programs", |log| cargo::build_programs(ctx, log));

@@ -1,6 +1,7 @@
 //! The stages of `cargo xtask test`. A new one is a file here and a line in [`STAGES`].
 
 mod ac_func_mmap;
+mod c_library;
 pub(crate) mod conformance;
 mod cpython;
 mod fsx;
@@ -12,6 +13,7 @@ pub(crate) mod several;
 pub(crate) mod sharing;
 pub(crate) mod sqlite;
 mod unit;
+mod windows;
 
 use anyhow::Result;
 
@@ -43,6 +45,11 @@ const CPYTHON: [Need; 4] = [Need::Programs, Need::FUSE, Need::PYTHON, Need::PYTH
 const FSX: [Need; 3] = [Need::Programs, Need::FUSE, Need::Fsx];
 const SQLITE: [Need; 3] = [Need::Programs, Need::FUSE, Need::PYTHON];
 const LMDB: [Need; 5] = [Need::Programs, Need::FUSE, Need::PYTHON, Need::VENV, Need::PyLmdb];
+
+const C_LIBRARY: [Need; 4] = [Need::CargoC, Need::CC, Need::LIBC, Need::PKG_CONFIG];
+const RUST_SOURCES: [Need; 3] = [Need::RUSTC, Need::CARGO, Need::RUST_SOURCES];
+const WINDOWS: [Need; 6] =
+    [Need::RUSTC, Need::CARGO, Need::RUST_SOURCES, Need::MINGW, Need::WINE, Need::AUTOCONF];
 
 /// All stages, in the order in which they are run: the quick and basic ones first.
 pub(crate) const STAGES: &[Stage] = &[
@@ -79,6 +86,9 @@ pub(crate) const STAGES: &[Stage] = &[
     ),
     stage("sqlite", "SQLite in WAL mode, one writer and two reader processes", &SQLITE, sqlite::run),
     stage("lmdb", "LMDB with writemap and map_async, and py-lmdb's own tests", &LMDB, lmdb::run),
+    stage("c-library", "the C library, installed, and C programs that use it", &C_LIBRARY, c_library::run),
+    stage("windows", "the Windows library under Wine", &WINDOWS, windows::run),
+    stage("targets", "systems that must at least compile", &RUST_SOURCES, windows::targets),
 ];
 
 /// The trackers to test. Those that this kernel cannot serve are reported as skipped.
