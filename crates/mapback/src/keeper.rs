@@ -63,6 +63,7 @@ impl Keeper {
             Share::Default => None,
             Share::In(path) => Some(path.as_path()),
         };
+        shared::Presence::clear_left();
         Ok(Keeper { dir: Arc::new(Dir::open(chosen)?), files: BTreeMap::new() })
     }
 
