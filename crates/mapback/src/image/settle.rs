@@ -38,6 +38,14 @@ pub(crate) struct PathHandle {
     path: PathBuf,
 }
 
+impl PathHandle {
+    /// Whether the file has no name any more: nobody can find what would be written to it.
+    pub(crate) fn is_gone(&self) -> bool {
+        rustix::fs::fstat(&self.file)
+            .map_or_else(|errno| matches!(errno, Errno::STALE | Errno::NOENT), |st| st.st_nlink == 0)
+    }
+}
+
 impl Image {
     /// Notes what other processes changed in a range, so that this one writes it back too.
     pub(crate) fn gather(&self, range: &Range<u64>) {
