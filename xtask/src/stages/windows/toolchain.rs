@@ -81,9 +81,9 @@ impl<'c> Toolchain<'c> {
         bail!("cargo built no test program {name} of the package {package}");
     }
 
-    /// Builds the C library and installs it where Wine looks for DLLs.
-    pub(super) fn library(&self, wine: &Wine, log: &Log) -> Result<Built> {
-        let args = ["--release", "--package", "mapback-c", "--message-format=json"];
+    /// Builds the C library and installs it where Wine looks for DLLs. `profile`: what is not "dev" compiles std again.
+    pub(super) fn library(&self, wine: &Wine, profile: &str, log: &Log) -> Result<Built> {
+        let args = ["--profile", profile, "--package", "mapback-c", "--message-format=json"];
         let done = self.cargo("build", GNU).args(args).stdout_apart().run_ok(log)?;
         let parts = Parts::of(&done.stdout)?;
         let prefix = parts.begin(self.ctx, wine.installed.clone(), log)?;
