@@ -17,7 +17,7 @@ use crate::cargo::Counts;
 use crate::ctx::Ctx;
 use crate::report::Report;
 use crate::run::Log;
-use toolchain::{CC, GNU, Toolchain};
+use toolchain::{CC, Toolchain};
 use wine::{WINE, Wine};
 
 /// The trackers that Windows has.
@@ -119,6 +119,5 @@ pub(crate) fn targets(ctx: &Ctx, report: &mut Report) -> Result<()> {
     for target in TARGETS {
         report.case(target, |log| toolchain.check(target, log));
     }
-    report.case(GNU, |log| toolchain.check(GNU, log));
     Ok(())
 }
