@@ -32,7 +32,7 @@ struct Cli {
 enum Command {
     /// Install what only the tests need, build everything and run the stages
     Test(test::Options),
-    /// Run the Windows library under Wine, and check the other systems: `test --only windows --only targets`
+    /// Run the Windows library under Wine, and check the other systems: `test --only windows --only windows-gdbm --only targets`
     Windows(test::Quick),
     /// Run fsx and the model with ever new seeds, until the time is up or something fails
     Torture(torture::Options),

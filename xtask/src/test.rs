@@ -36,7 +36,7 @@ pub(crate) struct Quick {
 impl Options {
     /// The stages that are not about this system.
     pub(crate) fn windows(quick: &Quick) -> Self {
-        let only = ["windows", "targets"].map(String::from).into();
+        let only = ["windows", "windows-gdbm", "targets"].map(String::from).into();
         Self { only, tracker: Vec::new(), quick: quick.quick, list: false }
     }
 }

@@ -50,6 +50,7 @@ const C_LIBRARY: [Need; 4] = [Need::CargoC, Need::CC, Need::LIBC, Need::PKG_CONF
 const RUST_SOURCES: [Need; 3] = [Need::RUSTC, Need::CARGO, Need::RUST_SOURCES];
 const WINDOWS: [Need; 6] =
     [Need::RUSTC, Need::CARGO, Need::RUST_SOURCES, Need::MINGW, Need::WINE, Need::AUTOCONF];
+const GDBM: [Need; 6] = [Need::RUSTC, Need::CARGO, Need::RUST_SOURCES, Need::MINGW, Need::WINE, Need::MAKE];
 
 /// All stages, in the order in which they are run: the quick and basic ones first.
 pub(crate) const STAGES: &[Stage] = &[
@@ -88,6 +89,7 @@ pub(crate) const STAGES: &[Stage] = &[
     stage("lmdb", "LMDB with writemap and map_async, and py-lmdb's own tests", &LMDB, lmdb::run),
     stage("c-library", "the C library, installed, and C programs that use it", &C_LIBRARY, c_library::run),
     stage("windows", "the Windows library under Wine", &WINDOWS, windows::run),
+    stage("windows-gdbm", "GDBM's own tests with the Windows library under Wine", &GDBM, windows::gdbm),
     stage("targets", "systems that must at least compile", &RUST_SOURCES, windows::targets),
 ];
 

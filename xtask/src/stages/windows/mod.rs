@@ -1,6 +1,7 @@
 //! Windows under Wine: Autoconf's program, the clauses, the model, C programs; and what else must at least compile.
 
 mod ac_func_mmap;
+mod gdbm;
 mod programs;
 mod toolchain;
 mod wine;
@@ -14,6 +15,7 @@ use crate::cargo::Counts;
 use crate::ctx::Ctx;
 use crate::report::Report;
 use crate::run::Log;
+use gdbm::Gdbm;
 use toolchain::{GNU, Toolchain};
 use wine::Wine;
 
@@ -72,6 +74,27 @@ fn run_tests(
         cmd = cmd.env("ORACLE_CASES", "1000").env("CROWD_SECONDS", "30");
     }
     Ok(Counts::of(&cmd.limit(Duration::from_secs(600)).run_ok(log)?.output)?.note())
+}
+
+/// Runs GDBM's own tests: a program that uses `mmap` and knows nothing of mapback.
+pub(crate) fn gdbm(ctx: &Ctx, report: &mut Report) -> Result<()> {
+    let toolchain = Toolchain::new(ctx);
+    let wine = Wine::new(ctx)?;
+    report.case("Wine starts", |log| wine.begin(log));
+    let built = toolchain.library(&wine, report.log())?;
+    let mut gdbm = None;
+    report.case("GDBM, configured and compiled by mingw", |log| {
+        let (built, note) = Gdbm::build(ctx, &wine, &built, log)?;
+        gdbm = Some(built);
+        Ok(note)
+    });
+    let Some(gdbm) = gdbm else { return Ok(()) };
+    for tracker in TRACKERS {
+        report.case(format!("GDBM's own tests, {tracker}"), |log| gdbm.tests(tracker, log));
+        report.case(format!("GDBM by windows of 8 KiB, {tracker}"), |log| gdbm.windows(tracker, log));
+    }
+    report.case("GDBM's tests with nothing written back: fail", |log| gdbm.control(TRACKERS[0], log));
+    Ok(())
 }
 
 /// Compiles the library for systems that are not tested here.
