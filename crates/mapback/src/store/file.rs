@@ -207,7 +207,7 @@ impl FileStore {
         let _blocked = Blocked::new();
         let mut parked = PARKED.lock();
         for store in core::mem::take(&mut *parked) {
-            if locks::held(store.ino) {
+            if store.fd.as_ref().is_some_and(|fd| locks::held(fd.as_fd(), store.ino)) {
                 parked.push(store);
             } else {
                 store.close();
@@ -225,7 +225,7 @@ impl FileStore {
 impl Drop for FileStore {
     fn drop(&mut self) {
         let Some(fd) = self.fd.take() else { return };
-        if locks::held(self.ino) {
+        if locks::held(fd.as_fd(), self.ino) {
             let direct = core::mem::take(&mut self.direct);
             let parked = FileStore { fd: Some(fd), direct, ..*self };
             let _blocked = Blocked::new();
