@@ -133,10 +133,17 @@ impl Image {
     /// Marks each page that differs from the file.
     fn compare_with_file(&self, io: &mut Locked<'_>, force: bool) -> Settled {
         const CHUNK: usize = 1 << 20;
-        let foreign = io.is_foreign();
-        let Ok(stamp) = io.stamp() else { return Settled::NotHere };
+        let foreign = io.is_foreign() || io.record().is_some_and(|record| record.conflict);
+        let Ok(mut stamp) = io.stamp() else { return Settled::NotHere };
         if foreign && !force {
             return Settled::Conflict;
+        }
+        if foreign && stamp.len < self.len() {
+            // It was others who made it shorter, and what they did is to be undone: else the rest would be nowhere.
+            match io.grow_store(self.len()) {
+                Ok(longer) => stamp = longer,
+                Err(_) => return Settled::NotHere,
+            }
         }
         if stamp.len != self.len() && self.follow_file(io, stamp.len).is_err() {
             return Settled::NotHere;
