@@ -19,6 +19,7 @@ mod settings;
 mod signals;
 mod streams;
 mod syscalls;
+mod times;
 mod writes;
 
 use mapback::posix::Space;

@@ -8,6 +8,7 @@ mod flipped;
 mod leftovers;
 mod live;
 mod mutation;
+mod outsiders;
 mod planted;
 mod recovery;
 mod users;
