@@ -20,6 +20,7 @@ mod signals;
 mod streams;
 mod syscalls;
 mod times;
+mod users;
 mod writes;
 
 use mapback::posix::Space;

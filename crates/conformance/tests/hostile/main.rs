@@ -3,6 +3,7 @@
 //! An error or a fresh image; never a crash, a hang, a read of another's data or a write outside the file. Always under
 //! mapback: the kernel has no such directory. Tests whose names begin with `i4_users_` play several users, and need root.
 
+mod becoming;
 mod directory;
 mod flipped;
 mod leftovers;

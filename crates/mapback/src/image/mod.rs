@@ -317,6 +317,8 @@ impl Image {
                      It and its parent must not write to the file at the same time",
                     self.name.display()
                 ));
+                // It is the parent's, whose leave this process must not take.
+                io.control = None;
             }
         }
         // SAFETY: the caller vouches that the lock is held and its guard forgotten.
