@@ -6,7 +6,7 @@ use crate::writes::changed_unseen;
 use crate::{any_images, concerned, existing, forget_fd};
 use core::ffi::CStr;
 use libc::{FILE, c_char, c_int, c_uint, mode_t, off64_t};
-use mapback::posix::{Change, Kind};
+use mapback::posix::{Again, Change, Kind};
 use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 
@@ -212,7 +212,7 @@ fn changing_to(
     let Some(space) = concerned(fd) else {
         let done = call();
         if good(done) {
-            changed_unseen(fd, change, &[]);
+            changed_unseen(fd, change, Again::No);
         }
         return done;
     };

@@ -18,7 +18,7 @@ mod table;
 mod trackers;
 mod unmap;
 
-pub use coherence::{Change, Kind};
+pub use coherence::{Again, Change, Kind};
 pub use policy::{Config, Mode, Share};
 pub use registry::{forget_all_fds, forget_fd, may_have_image, may_have_images};
 pub use remap::Remap;
