@@ -249,7 +249,9 @@ fn show(all: &[Found]) {
             Standing::Conflict => {
                 "conflict: changed by others since; --force overwrites, --discard drops".to_owned()
             }
-            Standing::Gone => "the file is gone or was moved; --discard drops its content".to_owned(),
+            Standing::Gone => {
+                "the file is gone or was moved: move it back, or --discard drops its content".to_owned()
+            }
             Standing::Failed(error) => format!("failed: {error}"),
             Standing::Stray => {
                 "no control block that tells of which file it is; copy it, or --discard drops it".to_owned()
