@@ -245,6 +245,11 @@ impl FileStore {
         Ok(file::facts(self.fd())?.len)
     }
 
+    /// Changes the length.
+    pub(crate) fn set_len(&self, len: u64) -> Result<(), Errno> {
+        rustix::fs::ftruncate(self.fd(), len)
+    }
+
     /// Reads up to `len` bytes; 0 at the end. A short read is no error.
     ///
     /// # Safety
