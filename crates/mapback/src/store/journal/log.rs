@@ -13,7 +13,7 @@ const STEP: u64 = if cfg!(miri) { 8 << 10 } else { 1 << 20 };
 /// The longest stretch that a checkpoint moves at a time.
 const PIECE: u64 = 1 << 20;
 /// What a checkpoint holds in memory: one batch, so that a store may work on many writes at once.
-const HELD: usize = 16 << 20;
+const HELD: usize = if cfg!(miri) { 2 << 20 } else { 16 << 20 };
 
 /// The journal's end that is written to.
 pub(super) struct Log {
@@ -209,27 +209,22 @@ impl Log {
     pub(super) fn checkpoint(&mut self, inner: &dyn Store, salt: u64) -> io::Result<()> {
         // The store may be shorter than it was, and must not get longer.
         let end = inner.stat()?.len;
-        let mut pieces: Vec<(u64, Vec<u8>)> = Vec::new();
-        let mut held = 0;
+        let mut batch = Batch::new();
         for (range, place) in self.committed.inside(0..end) {
             let mut at = range.start;
             while at < range.end {
-                let mut bytes = vec![0; (range.end - at).min(PIECE) as usize];
-                if read_full(&*self.medium, &mut bytes, place + (at - range.start))? < bytes.len() {
+                let len = (range.end - at).min(PIECE) as usize;
+                if batch.room() < len {
+                    batch.write(inner)?;
+                }
+                let piece = batch.add(at, len);
+                if read_full(&*self.medium, piece, place + (at - range.start))? < len {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
-                held += bytes.len();
-                let next = at + bytes.len() as u64;
-                pieces.push((at, bytes));
-                at = next;
-                if held >= HELD {
-                    write_all(inner, &pieces)?;
-                    pieces.clear();
-                    held = 0;
-                }
+                at += len as u64;
             }
         }
-        write_all(inner, &pieces)?;
+        batch.write(inner)?;
         inner.sync()?;
         self.slot = Slot { generation: self.slot.generation + 1, salt, ..self.slot };
         self.unsettled = true;
@@ -252,19 +247,55 @@ impl Log {
     }
 }
 
-/// Writes pieces as one batch. The first error is returned.
-fn write_all(store: &dyn Store, pieces: &[(u64, Vec<u8>)]) -> io::Result<()> {
-    let mut batch: Vec<Write<'_>> = pieces.iter().map(|(off, bytes)| Write::new(*off, bytes)).collect();
-    store.write(&mut batch);
-    for write in batch {
-        let whole = write.missing().is_empty();
-        match write.error {
-            Some(error) => return Err(error),
-            None if !whole => return Err(io::ErrorKind::WriteZero.into()),
-            None => {}
-        }
-    }
-    Ok(())
+/// Pieces of the store that are written together.
+///
+/// Each begins at a multiple of [`BLOCK`] in memory, as writes past the page cache want it.
+struct Batch {
+    memory: Vec<u8>,
+    /// The first such multiple, and the end of what is in use.
+    begin: usize,
+    used: usize,
+    /// Where in the store, where in the memory, how many bytes.
+    pieces: Vec<(u64, usize, usize)>,
 }
 
+impl Batch {
+    fn new() -> Batch {
+        let memory = vec![0; HELD + BLOCK as usize];
+        let begin = memory.as_ptr().align_offset(BLOCK as usize).min(BLOCK as usize);
+        Batch { memory, begin, used: begin, pieces: Vec::new() }
+    }
+
+    /// How long the next piece may be.
+    fn room(&self) -> usize {
+        self.begin + HELD - self.used
+    }
+
+    /// Adds a piece, to be filled. There has to be room.
+    fn add(&mut self, off: u64, len: usize) -> &mut [u8] {
+        let at = self.used;
+        self.pieces.push((off, at, len));
+        self.used = (at + len - self.begin).next_multiple_of(BLOCK as usize) + self.begin;
+        &mut self.memory[at..at + len]
+    }
+
+    /// Writes all pieces and forgets them. The first error is returned.
+    fn write(&mut self, store: &dyn Store) -> io::Result<()> {
+        let part = |(off, at, len): (u64, usize, usize)| Write::new(off, &self.memory[at..at + len]);
+        let mut batch: Vec<Write<'_>> = self.pieces.drain(..).map(part).collect();
+        store.write(&mut batch);
+        for write in batch {
+            let whole = write.missing().is_empty();
+            match write.error {
+                Some(error) => return Err(error),
+                None if !whole => return Err(io::ErrorKind::WriteZero.into()),
+                None => {}
+            }
+        }
+        self.used = self.begin;
+        Ok(())
+    }
+}
+
+const _: () = assert!(PIECE <= HELD as u64 && (HELD as u64).is_multiple_of(BLOCK));
 const _: () = assert!(BLOCK.is_multiple_of(512) && BEGIN.is_multiple_of(BLOCK));
