@@ -274,6 +274,11 @@ impl Image {
         done
     }
 
+    /// Whether unrelated processes can find it.
+    pub(crate) fn can_be_found(&self) -> bool {
+        self.dir.is_some()
+    }
+
     /// Whether another process may write the same memory back.
     pub(crate) fn is_shared(&self) -> bool {
         self.shared.load(Ordering::Relaxed)

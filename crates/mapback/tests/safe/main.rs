@@ -11,6 +11,7 @@ mod kill;
 mod memmap2;
 mod model;
 mod policy;
+mod shared;
 mod snapshot;
 mod stores;
 
