@@ -7,6 +7,7 @@
 mod load;
 mod lock;
 mod marks;
+mod replay;
 mod settle;
 pub(crate) mod shared;
 pub(crate) mod working;

@@ -138,7 +138,7 @@ impl MmapShared {
     /// `PermissionDenied` if the file was not opened for reading and writing, or if another user has it mapped;
     /// `Unsupported` where it cannot be shared: no directory for images, or a file system that is not a disk's or a
     /// network's; `ENODEV` for what is not a regular file; `ENOMEM`, or `StorageFull` if `/dev/shm` is full; a
-    /// [journal](crate::Error::Journal) that cannot be replayed; those of reading the file.
+    /// journal that cannot be replayed (`tracing` has the reason); those of reading the file.
     pub fn map_shared(file: impl AsFd) -> io::Result<MmapShared> {
         MmapOptions::new().map_shared(file)
     }
