@@ -12,6 +12,9 @@ use crate::run::{Cmd, Log};
 /// The program that exercises file systems: the newest release.
 const FSX: (&str, &str) = ("fsx", "0.3.2");
 
+/// What builds and installs the C library: the last release that Rust 1.95 compiles.
+const CARGO_C: (&str, &str) = ("cargo-c", "0.10.24+cargo-0.98.0");
+
 /// `cargo` in the workspace's root, allowed the time that a build from nothing takes.
 pub(crate) fn cargo(ctx: &Ctx) -> Cmd {
     Cmd::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
@@ -32,6 +35,23 @@ pub(crate) fn install_fsx(ctx: &Ctx, log: &Log) -> Result<String> {
     let args = ["install", name, "--version", version, "--locked", "--root"];
     // A target directory of its own: one that is shared would be locked by the build that runs beside it.
     cargo(ctx).args(args).arg(&root).env("CARGO_TARGET_DIR", root.join("target")).run_ok(log)?;
+    Ok(format!("{name} {version}"))
+}
+
+/// Installs cargo-c below the target directory, unless that version is there. It contains all of cargo, so it is compiled
+/// as fast as can be and not optimized.
+pub(crate) fn install_cargo_c(ctx: &Ctx, log: &Log) -> Result<String> {
+    let (name, version) = CARGO_C;
+    let root = ctx.tools();
+    let args = ["install", name, "--version", version, "--locked", "--debug", "--root"];
+    cargo(ctx)
+        .args(args)
+        .arg(&root)
+        .env("CARGO_TARGET_DIR", root.join("target"))
+        .env("CARGO_PROFILE_DEV_DEBUG", "0")
+        .env("CARGO_INCREMENTAL", "0")
+        .limit(Duration::from_secs(60 * 60))
+        .run_ok(log)?;
     Ok(format!("{name} {version}"))
 }
 

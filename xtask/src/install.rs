@@ -17,6 +17,8 @@ pub(crate) enum Need {
     Programs,
     /// fsx, from crates.io.
     Fsx,
+    /// cargo-c, from crates.io.
+    CargoC,
     /// py-lmdb with its tests, and pytest, from PyPI.
     PyLmdb,
 }
@@ -27,6 +29,16 @@ impl Need {
     pub(crate) const FUSE: Self = Self::Package("fuse3", "/usr/bin/fusermount3");
     pub(crate) const BINDFS: Self = Self::Package("bindfs", "/usr/bin/bindfs");
     pub(crate) const AUTOCONF: Self = Self::Package("autoconf", "/usr/bin/autoconf");
+    pub(crate) const PKG_CONFIG: Self = Self::Package("pkgconf", "/usr/bin/pkg-config");
+    pub(crate) const CMAKE: Self = Self::Package("cmake", "/usr/bin/cmake");
+    pub(crate) const MAKE: Self = Self::Package("make", "/usr/bin/make");
+    pub(crate) const SSL: Self = Self::Package("libssl-dev", "/usr/include/openssl/ssl.h");
+    pub(crate) const RUSTC: Self = Self::Package("rustc-web", "/usr/bin/rustc");
+    pub(crate) const CARGO: Self = Self::Package("cargo-web", "/usr/bin/cargo");
+    pub(crate) const RUST_SOURCES: Self =
+        Self::Package("rust-web-src", "/usr/lib/rustlib/src/rust/library/std/Cargo.toml");
+    pub(crate) const MINGW: Self = Self::Package("gcc-mingw-w64-x86-64", "/usr/bin/x86_64-w64-mingw32-gcc");
+    pub(crate) const WINE: Self = Self::Package("wine64", "/usr/lib/wine/wine64");
     pub(crate) const PYTHON: Self = Self::Package("python3.11", "/usr/bin/python3.11");
     pub(crate) const VENV: Self =
         Self::Package("python3.11-venv", "/usr/lib/python3.11/ensurepip/__init__.py");

@@ -5,6 +5,7 @@
 //! crate: a test runs in a process of its own and passes no address but those that it has mapped.
 
 use std::fmt;
+#[cfg(unix)]
 use std::io;
 
 /// An errno value; prints its text.
@@ -14,12 +15,18 @@ pub struct Errno(pub i32);
 impl Errno {
     /// The calling thread's errno.
     pub fn last() -> Errno {
+        #[cfg(windows)]
+        return Errno(libc::errno());
+        #[cfg(unix)]
         Errno(io::Error::last_os_error().raw_os_error().unwrap_or(0))
     }
 }
 
 impl fmt::Debug for Errno {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        #[cfg(windows)]
+        return write!(f, "errno {}", self.0);
+        #[cfg(unix)]
         write!(f, "{}", io::Error::from_raw_os_error(self.0))
     }
 }
@@ -35,8 +42,13 @@ pub fn assert_errno<T: fmt::Debug>(result: Result<T, Errno>, expected: i32) {
 
 /// The size of a page.
 pub fn page() -> usize {
+    #[cfg(windows)]
+    return 4096;
+    #[cfg(unix)]
     // SAFETY: sysconf only reads a constant of the system.
-    unsafe { libc::sysconf(libc::_SC_PAGESIZE) as usize }
+    unsafe {
+        libc::sysconf(libc::_SC_PAGESIZE) as usize
+    }
 }
 
 fn done(ret: i32) -> Result<(), Errno> {
@@ -77,18 +89,21 @@ pub fn msync(addr: usize, len: usize, flags: i32) -> Result<(), Errno> {
     done(unsafe { libc::msync(addr as *mut _, len, flags) })
 }
 
+#[cfg(unix)]
 /// `mremap(2)`; `new_addr` counts only with MREMAP_FIXED or MREMAP_DONTUNMAP.
 pub fn mremap(addr: usize, len: usize, new_len: usize, flags: i32, new_addr: usize) -> Result<usize, Errno> {
     // SAFETY: both ranges are the test's own.
     address(unsafe { libc::mremap(addr as *mut _, len, new_len, flags, new_addr as *mut libc::c_void) })
 }
 
+#[cfg(unix)]
 /// `madvise(2)`
 pub fn madvise(addr: usize, len: usize, advice: i32) -> Result<(), Errno> {
     // SAFETY: the range is the test's own.
     done(unsafe { libc::madvise(addr as *mut _, len, advice) })
 }
 
+#[cfg(unix)]
 /// `posix_madvise(3)`, which returns its error instead of setting errno.
 pub fn posix_madvise(addr: usize, len: usize, advice: i32) -> Result<(), Errno> {
     // SAFETY: the range is the test's own.
@@ -98,6 +113,7 @@ pub fn posix_madvise(addr: usize, len: usize, advice: i32) -> Result<(), Errno> 
     }
 }
 
+#[cfg(unix)]
 /// `mincore(2)`: for each page, whether it is in memory.
 pub fn mincore(addr: usize, len: usize) -> Result<Vec<bool>, Errno> {
     let mut resident = vec![0u8; len.div_ceil(page())];
@@ -112,6 +128,7 @@ pub fn mlock(addr: usize, len: usize) -> Result<(), Errno> {
     done(unsafe { libc::mlock(addr as *const _, len) })
 }
 
+#[cfg(unix)]
 /// `mlock2(2)`
 pub fn mlock2(addr: usize, len: usize, flags: u32) -> Result<(), Errno> {
     // SAFETY: locking changes no content.
@@ -136,6 +153,7 @@ pub fn read(fd: i32, addr: usize, len: usize) -> Result<usize, Errno> {
     count(unsafe { libc::read(fd, addr as *mut _, len) })
 }
 
+#[cfg(unix)]
 /// `pread(2)` into raw memory.
 pub fn pread(fd: i32, addr: usize, len: usize, off: i64) -> Result<usize, Errno> {
     // SAFETY: as for `read`.
@@ -148,6 +166,7 @@ pub fn write(fd: i32, addr: usize, len: usize) -> Result<usize, Errno> {
     count(unsafe { libc::write(fd, addr as *const _, len) })
 }
 
+#[cfg(unix)]
 /// `pwrite(2)` from raw memory.
 pub fn pwrite(fd: i32, addr: usize, len: usize, off: i64) -> Result<usize, Errno> {
     // SAFETY: as for `read`.
@@ -160,6 +179,7 @@ pub fn count(ret: isize) -> Result<usize, Errno> {
 }
 
 /// Raw system calls: what the kernel itself answers, past any interposer.
+#[cfg(unix)]
 pub mod kernel {
     use super::{Errno, count};
 
@@ -195,4 +215,10 @@ pub mod kernel {
         // SAFETY: the buffer is borrowed for the call.
         count(unsafe { libc::syscall(libc::SYS_pwrite64, fd, buffer.as_ptr(), buffer.len(), off) } as isize)
     }
+}
+
+/// Calls past mapback: by the file's own handle.
+#[cfg(windows)]
+pub mod kernel {
+    pub use crate::file::{pread, pwrite};
 }

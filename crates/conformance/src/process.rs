@@ -158,6 +158,11 @@ pub fn tracked_by_faults() -> bool {
     under_mapback() && std::env::var("MAPBACK_TRACKER").is_ok_and(|tracker| tracker == "fault")
 }
 
+/// Whether maps are this process's alone, so that a file can be mapped shared once only: a choice on Windows.
+pub fn maps_are_alone() -> bool {
+    false
+}
+
 /// Lets SIGALRM kill this process if it hangs.
 fn start_watchdog() {
     // SAFETY: alarm takes a number; nobody handles SIGALRM.

@@ -189,6 +189,7 @@ fn trackers() -> impl TypedValueParser<Value = TrackerKind> {
 pub fn meaning(kind: TrackerKind) -> &'static str {
     match kind {
         TrackerKind::WpAsync => "the kernel notes each changed page (Linux 6.7)",
+        TrackerKind::WriteWatch => "the system notes each changed page (Windows)",
         TrackerKind::Fault => "a fault handler notes each changed page",
         TrackerKind::Compare => "compare with a pristine copy, write back changed bytes only",
         TrackerKind::Whole => "write back all that was writable",

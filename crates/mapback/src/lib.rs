@@ -49,16 +49,21 @@
 //!
 //! `stable_deref_trait`: the maps are `StableDeref`.
 
+// No face uses the trackers on other systems yet.
+#![cfg_attr(not(any(target_os = "linux", windows)), allow(dead_code, unused_imports))]
+
 #[cfg(target_os = "linux")]
 mod error;
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
+#[cfg_attr(windows, path = "image/windows/mod.rs")]
 mod image;
 #[cfg(target_os = "linux")]
 pub mod keeper;
 #[cfg(target_os = "linux")]
 mod map;
 mod page;
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
+#[cfg_attr(windows, path = "posix/windows/mod.rs")]
 pub mod posix;
 #[cfg(target_os = "linux")]
 pub mod probe;
@@ -71,6 +76,8 @@ pub mod store;
 mod sync;
 mod sys;
 mod track;
+#[cfg(windows)]
+pub mod windows;
 
 #[cfg(target_os = "linux")]
 pub use error::{Conflict, Error};

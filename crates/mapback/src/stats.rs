@@ -66,6 +66,7 @@ impl Counters {
     }
 
     /// Begins anew, in a forked child.
+    #[cfg(unix)]
     pub(crate) fn reset(&self) {
         let all = [
             &self.maps,

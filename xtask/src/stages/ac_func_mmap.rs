@@ -12,7 +12,7 @@ use crate::mounts::{Kind, Mount};
 use crate::report::Report;
 use crate::run::{Cmd, Log, how};
 
-const CONFIGURE_AC: &str = "AC_INIT([ac-func-mmap], [1])\nAC_PROG_CC\nAC_FUNC_MMAP\nAC_OUTPUT\n";
+pub(super) const CONFIGURE_AC: &str = "AC_INIT([ac-func-mmap], [1])\nAC_PROG_CC\nAC_FUNC_MMAP\nAC_OUTPUT\n";
 
 /// Stands in front of the compiler and keeps a copy of the one test program that maps at a fixed address, source
 /// and executable: configure removes its own.
@@ -24,7 +24,7 @@ fi
 "#;
 
 /// The auxiliary files that AC_FUNC_MMAP's configure asks for; autoconf brings them.
-const AUXILIARY: [&str; 3] = ["config.guess", "config.sub", "install-sh"];
+pub(super) const AUXILIARY: [&str; 3] = ["config.guess", "config.sub", "install-sh"];
 
 pub(crate) fn run(ctx: &Ctx, report: &mut Report) -> Result<()> {
     let build = ctx.fresh_dir("ac-func-mmap")?;

@@ -1,6 +1,7 @@
 //! The stages of `cargo xtask test`. A new one is a file here and a line in [`STAGES`].
 
 mod ac_func_mmap;
+mod c_library;
 pub(crate) mod conformance;
 mod cpython;
 mod fsx;
@@ -13,6 +14,7 @@ pub(crate) mod several;
 pub(crate) mod sharing;
 pub(crate) mod sqlite;
 mod unit;
+mod windows;
 
 use anyhow::Result;
 
@@ -45,7 +47,22 @@ const FSX: [Need; 3] = [Need::Programs, Need::FUSE, Need::Fsx];
 const SQLITE: [Need; 3] = [Need::Programs, Need::FUSE, Need::PYTHON];
 const LMDB: [Need; 5] = [Need::Programs, Need::FUSE, Need::PYTHON, Need::VENV, Need::PyLmdb];
 
-/// All stages, in the order in which they are run: the quick and basic ones first.
+const C_LIBRARY: [Need; 5] = [Need::CC, Need::LIBC, Need::PKG_CONFIG, Need::CMAKE, Need::MAKE];
+const C_LIBRARY_BY_CARGO_C: [Need; 7] =
+    [Need::CargoC, Need::SSL, Need::CC, Need::LIBC, Need::PKG_CONFIG, Need::CMAKE, Need::MAKE];
+const RUST_SOURCES: [Need; 3] = [Need::RUSTC, Need::CARGO, Need::RUST_SOURCES];
+const WINDOWS: [Need; 8] = [
+    Need::RUSTC,
+    Need::CARGO,
+    Need::RUST_SOURCES,
+    Need::MINGW,
+    Need::WINE,
+    Need::AUTOCONF,
+    Need::CMAKE,
+    Need::MAKE,
+];
+
+/// The stages of the whole test, in the order in which they are run: the quick and basic ones first.
 pub(crate) const STAGES: &[Stage] = &[
     stage("unit", "the workspace's own tests", &[Need::FUSE], unit::tests),
     stage("loom", "models of collect-and-re-arm against concurrent stores", &[], unit::loom),
@@ -81,6 +98,25 @@ pub(crate) const STAGES: &[Stage] = &[
     ),
     stage("sqlite", "SQLite in WAL mode, one writer and two reader processes", &SQLITE, sqlite::run),
     stage("lmdb", "LMDB with writemap and map_async, and py-lmdb's own tests", &LMDB, lmdb::run),
+    stage("c-library", "the C library, installed, and C programs that use it", &C_LIBRARY, c_library::run),
+    stage("windows", "the Windows library under Wine", &WINDOWS, windows::run),
+    stage("targets", "systems that must at least compile", &RUST_SOURCES, windows::targets),
+];
+
+/// Stages that are run where they are asked for by name only: they take too long to be run with each change.
+pub(crate) const BY_NAME: &[Stage] = &[
+    stage(
+        "windows-whole",
+        "`windows`, with more sequences and crowds for longer",
+        &WINDOWS,
+        windows::run_whole,
+    ),
+    stage(
+        "c-library-by-cargo-c",
+        "`c-library`, built and installed by cargo-c",
+        &C_LIBRARY_BY_CARGO_C,
+        c_library::run_by_cargo_c,
+    ),
 ];
 
 /// The trackers to test. Those that this kernel cannot serve are reported as skipped.

@@ -3,6 +3,7 @@
 use libc::{MAP_ANONYMOUS, MAP_PRIVATE, MAP_SHARED};
 use mapback_conformance::calls::{mmap, msync, munmap};
 use mapback_conformance::map::{RW, get, set};
+#[cfg(unix)]
 use mapback_conformance::process::fork;
 use mapback_conformance::{Map, TestFile, own_process, page};
 
@@ -31,6 +32,7 @@ fn p17_a_descriptor_beside_map_anonymous_is_ignored() {
     assert_ne!(file.stored_byte(0), 0xee);
 }
 
+#[cfg(unix)] // fork, /dev/zero
 #[test]
 fn p17_the_type_of_map_survives_fork() {
     own_process!();
@@ -49,6 +51,7 @@ fn p17_the_type_of_map_survives_fork() {
     assert_eq!(private.get(0), 1);
 }
 
+#[cfg(unix)] // fork, /dev/zero
 #[test]
 fn p17_dev_zero_is_anonymous_memory() {
     own_process!();

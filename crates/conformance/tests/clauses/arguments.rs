@@ -1,10 +1,14 @@
 //! P1–P7: what `mmap` refuses, and with which errno.
 
-use std::os::fd::AsRawFd;
+use mapback_conformance::fd::AsRawFd;
 
 use libc::{MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, MAP_SHARED, PROT_EXEC, PROT_NONE, PROT_READ};
-use mapback_conformance::calls::{Errno, assert_errno, kernel, mmap, mmap64, munmap};
-use mapback_conformance::file::{open, pattern};
+#[cfg(unix)]
+use mapback_conformance::calls::{Errno, kernel};
+use mapback_conformance::calls::{assert_errno, mmap, mmap64, munmap};
+#[cfg(unix)]
+use mapback_conformance::file::open;
+use mapback_conformance::file::pattern;
 use mapback_conformance::map::{RW, get};
 use mapback_conformance::probe::{self, Fault};
 use mapback_conformance::{Map, TestFile, own_process, page};
@@ -49,10 +53,14 @@ fn p03_a_bad_descriptor_is_ebadf() {
             assert_errno(mmap(0, page(), PROT_READ, flags, fd, 0), libc::EBADF);
         }
     }
-    let path_only = file.open(libc::O_PATH);
-    assert_errno(mmap(0, page(), PROT_READ, MAP_PRIVATE, path_only.as_raw_fd(), 0), libc::EBADF);
+    #[cfg(unix)]
+    {
+        let path_only = file.open(libc::O_PATH);
+        assert_errno(mmap(0, page(), PROT_READ, MAP_PRIVATE, path_only.as_raw_fd(), 0), libc::EBADF);
+    }
 }
 
+#[cfg(unix)] // descriptors and a kernel's mmap to compare with
 #[test]
 fn p03_a_directory_pipe_or_socket_is_enodev() {
     own_process!();
@@ -153,6 +161,7 @@ fn p07_a_misaligned_offset_or_fixed_address_is_einval() {
 
 /// When several arguments are wrong at once, the kernel's order of checks decides which errno comes back; programs
 /// that probe for features rely on it. Each combination is asked twice: libc's mmap, and the kernel about a twin file.
+#[cfg(unix)] // descriptors and a kernel's mmap to compare with
 #[test]
 fn p07_any_combination_of_bad_arguments_has_the_kernels_errno() {
     own_process!();
@@ -194,10 +203,12 @@ fn p07_any_combination_of_bad_arguments_has_the_kernels_errno() {
     assert!(differing.is_empty(), "{} combinations differ:\n{}", differing.len(), differing.join("\n"));
 }
 
+#[cfg(unix)]
 fn twin_name() -> String {
     format!("twin-{}", std::process::id())
 }
 
+#[cfg(unix)]
 fn outcome(result: Result<usize, Errno>, len: usize, raw: bool) -> Result<(), Errno> {
     let addr = result?;
     if raw { kernel::munmap(addr, len) } else { munmap(addr, len) }

@@ -1,7 +1,7 @@
 //! L6, L7 and P15: the file's size changes while it is mapped.
 
+use mapback_conformance::fd::AsRawFd;
 use std::io::Write;
-use std::os::fd::AsRawFd;
 
 use libc::{BUS_ADRERR, MAP_PRIVATE, MAP_SHARED, SIGBUS};
 use mapback_conformance::calls::{ftruncate, pwrite, write};

@@ -98,6 +98,7 @@ fn p22_ms_async_loses_nothing() {
     assert_eq!(file.stored_byte(2 * page()), 0x34);
 }
 
+#[cfg(unix)] // W5, see granules.rs
 #[test]
 fn p22_one_msync_covers_maps_of_several_files() {
     own_process!();

@@ -113,6 +113,7 @@ fn p20_every_other_page_may_go() {
     }
 }
 
+#[cfg(unix)] // W5, see granules.rs
 #[test]
 fn p20_one_call_covers_several_maps_and_holes() {
     own_process!();

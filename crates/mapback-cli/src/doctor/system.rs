@@ -98,7 +98,7 @@ fn trackers(section: &mut Section) {
     }
     let preferred = probe::preferred_tracker();
     let why = match preferred {
-        TrackerKind::WpAsync => "the cheapest, and this system has all it needs",
+        TrackerKind::WpAsync | TrackerKind::WriteWatch => "the cheapest, and this system has all it needs",
         TrackerKind::Fault => "this system lacks something that wp-async needs, see above",
         TrackerKind::Compare | TrackerKind::Whole => "nothing better works here",
     };

@@ -4,6 +4,9 @@ use crate::sys::Errno;
 use crate::track::{self, Sink, Tracker, TrackerKind};
 use core::ops::Range;
 
+/// What is tried first. Memory that other processes see has no write-watch.
+const DEFAULT: TrackerKind = if cfg!(windows) { TrackerKind::Fault } else { TrackerKind::WpAsync };
+
 /// One tracker of each kind that is in use.
 pub(crate) struct Trackers {
     wanted: Option<TrackerKind>,
@@ -22,10 +25,16 @@ impl Trackers {
         self.wanted == Some(TrackerKind::Compare)
     }
 
+    /// Whether images are this process's alone.
+    #[cfg(windows)]
+    pub(crate) fn alone(&self) -> bool {
+        self.wanted == Some(TrackerKind::WriteWatch)
+    }
+
     /// In which order to try. `whole` always works. With `compare` no other may take its place: the pristine
     /// copy narrows down what it reports.
     fn order(&self) -> impl Iterator<Item = TrackerKind> + use<> {
-        let first = self.wanted.unwrap_or(TrackerKind::WpAsync);
+        let first = self.wanted.unwrap_or(DEFAULT);
         let rest = [TrackerKind::Fault, TrackerKind::Whole].into_iter().filter(move |k| *k != first);
         core::iter::once(first).chain(rest)
     }

@@ -2,7 +2,8 @@
 //!
 //! [`Store`] is the seam; [`FileStore`] (Linux), [`MemoryStore`] and [`JournalStore`] are what comes with the crate.
 
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
+#[cfg_attr(windows, path = "handle.rs")]
 mod file;
 #[cfg(target_os = "linux")]
 mod file_seam;
@@ -10,15 +11,17 @@ mod journal;
 mod memory;
 mod seam;
 
+#[cfg(windows)]
+pub(crate) use file::FileStore;
 #[cfg(target_os = "linux")]
 pub use file::FileStore;
 pub use journal::{JournalError, JournalOptions, JournalStore};
 pub use memory::MemoryStore;
 pub use seam::{Identity, Stat, Store, Write, read_full, write_full};
 
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 use crate::sys::Errno;
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 use core::ops::Range;
 
 /// What tells whether a file was changed by others since it was last looked at (I7).
@@ -38,7 +41,7 @@ impl Stamp {
 
 /// One of many runs to write from memory that other threads and processes may store into meanwhile: no reference to
 /// it may be made, so that it is no [`Write`].
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) from: *const u8,
@@ -50,7 +53,7 @@ pub(crate) struct Run {
     pub(crate) error: Option<Errno>,
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 impl Run {
     /// Writes what is not yet in the store.
     ///
@@ -74,7 +77,7 @@ impl Run {
 ///
 /// # Safety
 /// `buf` must be writable for the length of `range`.
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 pub(crate) unsafe fn read_range(store: &FileStore, buf: *mut u8, range: Range<u64>) -> Result<u64, Errno> {
     let mut at = range.start;
     while at < range.end {
@@ -89,7 +92,7 @@ pub(crate) unsafe fn read_range(store: &FileStore, buf: *mut u8, range: Range<u6
 }
 
 /// Large enough that calls cost nothing, small enough to stay interruptible.
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 const READ_SIZE: u64 = 8 << 20;
 
 /// Closes the handles that waited for the program's record locks to go.

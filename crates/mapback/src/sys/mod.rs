@@ -7,6 +7,19 @@ pub(crate) mod linux;
 #[cfg(target_os = "linux")]
 pub(crate) use linux as os;
 
+#[cfg(windows)]
+pub(crate) mod windows;
+#[cfg(windows)]
+pub(crate) use windows as os;
+
+#[cfg(all(unix, not(target_os = "linux")))]
+pub(crate) mod unix;
+#[cfg(all(unix, not(target_os = "linux")))]
+pub(crate) use unix as os;
+
 /// An error number of the operating system.
-#[cfg(target_os = "linux")]
+#[cfg(unix)]
 pub type Errno = rustix::io::Errno;
+/// An error number of the operating system.
+#[cfg(windows)]
+pub use windows::errno::Errno;

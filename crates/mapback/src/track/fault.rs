@@ -62,14 +62,38 @@ fn provide(pages: Range<usize>) -> Result<(), Errno> {
     Ok(())
 }
 
+/// The same, as the handler may use it.
+#[derive(Clone, Copy, Debug)]
+struct InHandler;
+
+impl Memory for InHandler {
+    fn state(&self, page: usize) -> Option<&PageState> {
+        state(page)
+    }
+
+    fn protect(&self, pages: Range<usize>, prot: i32) -> Result<(), Errno> {
+        let shift = page_shift();
+        // SAFETY: as for `AddressSpace`.
+        unsafe { mem::protect_in_handler(pages.start << shift..pages.end << shift, prot) }
+    }
+
+    fn relax(&self) {
+        os::relax();
+    }
+}
+
+fn state(page: usize) -> Option<&'static PageState> {
+    let leaf = slot(page)?.load(Ordering::Acquire);
+    if leaf.is_null() {
+        return None;
+    }
+    // SAFETY: a leaf has LEAF states, zeroed when mapped (an untracked page's state), never unmapped.
+    Some(unsafe { &*leaf.add(page & (LEAF - 1)) })
+}
+
 impl Memory for AddressSpace {
     fn state(&self, page: usize) -> Option<&PageState> {
-        let leaf = slot(page)?.load(Ordering::Acquire);
-        if leaf.is_null() {
-            return None;
-        }
-        // SAFETY: a leaf has LEAF states, zeroed when mapped (an untracked page's state), never unmapped.
-        Some(unsafe { &*leaf.add(page & (LEAF - 1)) })
+        state(page)
     }
 
     fn protect(&self, pages: Range<usize>, prot: i32) -> Result<(), Errno> {
@@ -79,7 +103,7 @@ impl Memory for AddressSpace {
     }
 
     fn relax(&self) {
-        rustix::thread::sched_yield();
+        os::relax();
     }
 }
 
@@ -94,7 +118,7 @@ fn addresses<'s>(sink: Sink<'s>) -> impl FnMut(Range<usize>) + 's {
 
 /// Called by the handler.
 fn resolve(addr: usize) -> bool {
-    protocol::write_fault(&AddressSpace, addr >> page_shift()) == Verdict::Retry
+    protocol::write_fault(&InHandler, addr >> page_shift()) == Verdict::Retry
 }
 
 /// See the module's text.
@@ -129,22 +153,26 @@ impl Tracker for Fault {
     }
 
     fn forked(&mut self) {
+        #[cfg(unix)]
         chain::forked();
     }
 }
 
 /// In a forked child: forgets locks and holds of threads that did not come along.
+#[cfg(unix)]
 pub(crate) fn forked(range: &Range<usize>) {
     protocol::reset(&AddressSpace, pages(range));
 }
 
 /// Pages that a system call may write into, made writable for it until dropped (L13).
+#[cfg(unix)]
 #[derive(Debug)]
 pub struct Held {
     pages: Range<usize>,
 }
 
 /// Prepares memory for a system call that writes into it; `None` when none of it is tracked by faults.
+#[cfg(unix)]
 pub fn hold(range: Range<usize>) -> Option<Held> {
     if ROOT.load(Ordering::Acquire).is_null() || range.is_empty() {
         return None;
@@ -163,6 +191,31 @@ pub fn hold(range: Range<usize>) -> Option<Held> {
     Some(Held { pages: first..end })
 }
 
+/// As [`hold`], until [`release`] is called for the same range; holes are passed over.
+#[cfg(windows)]
+pub(crate) fn hold_all(range: Range<usize>) {
+    each_tracked(range, |page| {
+        protocol::hold(&AddressSpace, page);
+    });
+}
+
+/// Ends [`hold_all`].
+#[cfg(windows)]
+pub(crate) fn release_all(range: Range<usize>) {
+    each_tracked(range, |page| protocol::release(&AddressSpace, page));
+}
+
+#[cfg(windows)]
+fn each_tracked(range: Range<usize>, act: impl Fn(usize)) {
+    if ROOT.load(Ordering::Acquire).is_null() || range.is_empty() {
+        return;
+    }
+    let shift = page_shift();
+    let all = range.start >> shift..((range.end - 1) >> shift) + 1;
+    all.filter(|page| AddressSpace.state(*page).is_some_and(PageState::is_ours)).for_each(act);
+}
+
+#[cfg(unix)]
 impl Drop for Held {
     fn drop(&mut self) {
         let _blocked = os::signal::Blocked::new();

@@ -4,14 +4,17 @@
 //! in [`make`]. Each call is made under the owner's lock, so that a tracker needs none.
 
 mod everything;
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 pub(crate) mod fault;
 mod pristine;
 #[cfg(target_os = "linux")]
 pub(crate) mod process;
+#[cfg(any(target_os = "linux", windows))]
 mod protocol;
 #[cfg(target_os = "linux")]
 mod wp_async;
+#[cfg(windows)]
+mod write_watch;
 
 pub(crate) use pristine::Pristine;
 
@@ -25,6 +28,8 @@ use core::str::FromStr;
 pub enum TrackerKind {
     /// The kernel notes the page and re-arms it when asked (Linux 6.7 and later, no privilege, no signal).
     WpAsync,
+    /// The system notes the page (Windows, memory of one process).
+    WriteWatch,
     /// Pages start read-only; the handler of the fault notes the page and makes it writable.
     Fault,
     /// A pristine copy is kept; what differs from it is written, byte by byte.
@@ -34,14 +39,19 @@ pub enum TrackerKind {
 }
 
 impl TrackerKind {
-    /// Every kind, the most economical first.
-    pub const ALL: [TrackerKind; 4] =
-        [TrackerKind::WpAsync, TrackerKind::Fault, TrackerKind::Compare, TrackerKind::Whole];
+    /// Every kind that this system may have, the most economical first.
+    pub const ALL: [TrackerKind; 4] = [
+        if cfg!(windows) { TrackerKind::WriteWatch } else { TrackerKind::WpAsync },
+        TrackerKind::Fault,
+        TrackerKind::Compare,
+        TrackerKind::Whole,
+    ];
 
     /// The name, as `MAPBACK_TRACKER` and the command line have it.
     pub fn name(self) -> &'static str {
         match self {
             TrackerKind::WpAsync => "wp-async",
+            TrackerKind::WriteWatch => "write-watch",
             TrackerKind::Fault => "fault",
             TrackerKind::Compare => "compare",
             TrackerKind::Whole => "whole",
@@ -57,7 +67,7 @@ impl fmt::Display for TrackerKind {
 
 /// A name that is no tracker's.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("no tracker is called {0:?}: take one of wp-async, fault, compare, whole")]
+#[error("no tracker is called {0:?}: take one of {best}, fault, compare, whole", best = TrackerKind::ALL[0])]
 pub struct UnknownTracker(pub String);
 
 impl FromStr for TrackerKind {
@@ -91,6 +101,7 @@ pub(crate) trait Tracker: Send {
     fn retire(&mut self, range: Range<usize>, last: i32, sink: Sink<'_>) -> Result<(), Errno>;
 
     /// In a forked child: lets go of what belongs to the parent. Every range is armed anew afterwards.
+    #[cfg_attr(windows, allow(dead_code))]
     fn forked(&mut self);
 }
 
@@ -98,11 +109,20 @@ pub(crate) trait Tracker: Send {
 ///
 /// # Errors
 /// Why this system cannot have it.
-#[cfg(target_os = "linux")]
 pub(crate) fn make(kind: TrackerKind) -> Result<Box<dyn Tracker>, Errno> {
     Ok(match kind {
+        #[cfg(target_os = "linux")]
         TrackerKind::WpAsync => Box::new(wp_async::WpAsync::new()?),
+        #[cfg(not(target_os = "linux"))]
+        TrackerKind::WpAsync => return Err(Errno::NOSYS),
+        #[cfg(windows)]
+        TrackerKind::WriteWatch => Box::new(write_watch::WriteWatch),
+        #[cfg(not(windows))]
+        TrackerKind::WriteWatch => return Err(Errno::NOSYS),
+        #[cfg(any(target_os = "linux", windows))]
         TrackerKind::Fault => Box::new(fault::Fault::new()?),
+        #[cfg(not(any(target_os = "linux", windows)))]
+        TrackerKind::Fault => return Err(Errno::NOSYS),
         TrackerKind::Compare | TrackerKind::Whole => Box::new(everything::Everything),
     })
 }

@@ -337,7 +337,7 @@ pub(crate) fn release(mem: &impl Memory, page: usize) {
 }
 
 /// In a forked child: no other thread lives on, so locks and holds of theirs are void. What was noted stays.
-#[cfg_attr(loom, allow(dead_code))]
+#[cfg_attr(any(loom, windows), allow(dead_code))]
 pub(crate) fn reset(mem: &impl Memory, pages: Range<usize>) {
     for page in pages {
         if let Some(state) = mem.state(page) {

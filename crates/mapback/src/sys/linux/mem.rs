@@ -126,6 +126,15 @@ pub(crate) unsafe fn mprotect(addr: usize, len: usize, prot: i32) -> Result<(), 
     unsafe { call(Sysno::mprotect, [addr, len, prot as usize, 0, 0, 0]) }.map(drop)
 }
 
+/// `mprotect` in the handler of a fault.
+///
+/// # Safety
+/// As [`mprotect`].
+pub(crate) unsafe fn protect_in_handler(range: Range<usize>, prot: i32) -> Result<(), Errno> {
+    // SAFETY: passed on.
+    unsafe { protect(range, prot) }
+}
+
 /// `mprotect` of a range.
 ///
 /// # Safety

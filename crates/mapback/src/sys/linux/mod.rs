@@ -19,6 +19,11 @@ pub(crate) mod text;
 pub(crate) mod uffd;
 pub(crate) mod uring;
 
+/// Lets others run for a moment.
+pub(crate) fn relax() {
+    rustix::thread::sched_yield();
+}
+
 /// The size of a page in bytes.
 pub(crate) fn page_size() -> usize {
     rustix::param::page_size()

@@ -1,0 +1,47 @@
+//! Exit and fork, of which libc tells us.
+
+use crate::mman::mapback_flush;
+use crate::space::existing;
+
+/// What libc calls when the process exits, after all that the program registered and its destructors. The library stays
+/// loaded until then (`-z nodelete`).
+#[used]
+#[unsafe(link_section = ".fini_array")]
+static LAST: extern "C" fn() = at_exit;
+
+/// Registers what runs around a fork.
+pub(crate) fn begin() {
+    // Whoever links this statically takes both or none.
+    core::hint::black_box(&LAST);
+    // SAFETY: the functions live as long as the process.
+    unsafe {
+        libc::pthread_atfork(Some(before_fork), Some(in_parent), Some(in_child));
+    }
+}
+
+extern "C" fn at_exit() {
+    mapback_flush();
+    if let Some(space) = existing() {
+        space.depart();
+    }
+}
+
+unsafe extern "C" fn before_fork() {
+    if let Some(space) = existing() {
+        space.before_fork();
+    }
+}
+
+unsafe extern "C" fn in_parent() {
+    if let Some(space) = existing() {
+        // SAFETY: libc runs this on the thread on which it ran `before_fork`.
+        unsafe { space.after_fork_in_parent() };
+    }
+}
+
+unsafe extern "C" fn in_child() {
+    if let Some(space) = existing() {
+        // SAFETY: as above, in the child.
+        unsafe { space.after_fork_in_child() };
+    }
+}

@@ -1,0 +1,21 @@
+//! The program's handles, for the length of one call.
+
+use super::errno::Errno;
+use std::os::windows::io::BorrowedHandle;
+
+/// What the program names a file by.
+pub type Raw = isize;
+/// The program's handle, for the length of one call.
+pub(crate) type Borrowed<'a> = BorrowedHandle<'a>;
+
+/// The program's handle.
+///
+/// # Errors
+/// `EBADF` for `INVALID_HANDLE_VALUE` and 0.
+pub(crate) fn borrow<'a>(handle: Raw) -> Result<Borrowed<'a>, Errno> {
+    if handle == -1 || handle == 0 {
+        return Err(Errno::BADF);
+    }
+    // SAFETY: not one of the two that are none. Whether it is open the kernel decides at each call.
+    Ok(unsafe { BorrowedHandle::borrow_raw(handle as _) })
+}

@@ -1,0 +1,148 @@
+//! Debian's own Rust, which has the sources of std, and mingw: builds for targets that rustup's toolchain lacks.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use cargo_metadata::Message;
+
+use super::wine::Wine;
+use crate::c_library::Parts;
+use crate::ctx::Ctx;
+use crate::run::{Cmd, Log};
+
+/// The target of mingw.
+pub(super) const GNU: &str = "x86_64-pc-windows-gnu";
+pub(super) const CC: &str = "x86_64-w64-mingw32-gcc";
+
+pub(super) struct Toolchain<'c> {
+    ctx: &'c Ctx,
+    target: PathBuf,
+}
+
+/// The C library for Windows, installed into a prefix.
+pub(super) struct Built {
+    pub(super) prefix: PathBuf,
+    /// Where C programs are put that are compiled against it.
+    programs: PathBuf,
+}
+
+impl<'c> Toolchain<'c> {
+    pub(super) fn new(ctx: &'c Ctx) -> Self {
+        Self { ctx, target: ctx.target.join("windows") }
+    }
+
+    /// Debian's cargo. It builds std as well, once, into a target directory of its own.
+    fn cargo(&self, command: &str, target: &str) -> Cmd {
+        Cmd::new("/usr/bin/cargo")
+            .arg(command)
+            .args(["-Z", "build-std=std,panic_abort", "--target", target])
+            .env("RUSTC", "/usr/bin/rustc")
+            .env("RUSTC_BOOTSTRAP", "1")
+            .env("CARGO_TARGET_DIR", &self.target)
+            .cwd(&self.ctx.root)
+            .limit(Duration::from_secs(20 * 60))
+    }
+
+    /// Checks what other systems get.
+    pub(super) fn check(&self, target: &str, log: &Log) -> Result<String> {
+        // Systems without a back end have no C library yet.
+        let served = target.contains("windows") || target.contains("linux");
+        let packages: &[&str] =
+            if served { &["-p", "mapback", "-p", "mapback-c"] } else { &["-p", "mapback"] };
+        let done = self.cargo("check", target).args(packages).run_ok(log)?;
+        ensure!(
+            !done.output.contains("\nwarning: "),
+            "it compiles with warnings:\n{}",
+            crate::run::tail(&done.output)
+        );
+        Ok(packages.iter().filter(|word| **word != "-p").copied().collect::<Vec<_>>().join(", "))
+    }
+
+    /// A test program of a package, by name.
+    pub(super) fn test_program(&self, package: &str, name: &str, log: &Log) -> Result<PathBuf> {
+        let which: &[&str] = if name == package { &["--lib"] } else { &["--test", name] };
+        let done = self
+            .cargo("test", GNU)
+            .args(["--no-run", "--message-format=json", "--no-default-features", "--package", package])
+            .args(which)
+            .stdout_apart()
+            .run_ok(log)?;
+        for message in Message::parse_stream(done.stdout.as_bytes()) {
+            if let Message::CompilerArtifact(artifact) = message.context("cannot read cargo's messages")?
+                && artifact.profile.test
+                && artifact.target.name == name
+                && let Some(executable) = artifact.executable
+            {
+                return Ok(executable.into_std_path_buf());
+            }
+        }
+        bail!("cargo built no test program {name} of the package {package}");
+    }
+
+    /// Builds the C library and installs it where Wine looks for DLLs.
+    pub(super) fn library(&self, wine: &Wine, log: &Log) -> Result<Built> {
+        let args = ["--release", "--package", "mapback-c", "--message-format=json"];
+        let done = self.cargo("build", GNU).args(args).stdout_apart().run_ok(log)?;
+        let parts = Parts::of(&done.stdout)?;
+        let prefix = parts.begin(self.ctx, wine.installed.clone(), log)?;
+        let dll = prefix.join("bin/mapback.dll");
+        parts.install("mapback_c.dll", &dll)?;
+        parts.install("libmapback_c.a", &prefix.join("lib/libmapback.a"))?;
+        let def = prefix.join("lib/mapback.def");
+        fs::write(&def, format!("EXPORTS\n{}\n", exports(&dll, log)?.join("\n")))
+            .with_context(|| format!("cannot write {}", def.display()))?;
+        Cmd::new("x86_64-w64-mingw32-dlltool")
+            .args(["-D", "mapback.dll", "-d"])
+            .arg(&def)
+            .arg("-l")
+            .arg(prefix.join("lib/libmapback.dll.a"))
+            .run_ok(log)?;
+        Ok(Built { prefix, programs: crate::ctx::fresh(self.target.join("programs"))? })
+    }
+}
+
+impl Built {
+    pub(super) fn note(&self) -> String {
+        let size = |name: &str| fs::metadata(self.prefix.join(name)).map_or(0, |m| m.len() >> 10);
+        format!("{} KiB and {} KiB", size("bin/mapback.dll"), size("lib/libmapback.a"))
+    }
+
+    /// The compiler's flag by which it finds the headers.
+    pub(super) fn cflags(&self) -> String {
+        format!("-I{}", self.prefix.join("include").display())
+    }
+
+    /// The linker's flag by which it finds the library.
+    pub(super) fn ldflags(&self) -> String {
+        format!("-L{}", self.prefix.join("lib").display())
+    }
+
+    /// Compiles a C program against the DLL.
+    pub(super) fn compile(&self, source: &Path, name: &str, log: &Log) -> Result<PathBuf> {
+        let program = self.programs.join(name);
+        Cmd::new(CC)
+            .args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O1"])
+            .arg(self.cflags())
+            .arg(source)
+            .arg("-o")
+            .arg(&program)
+            .args([&self.ldflags(), "-lmapback"])
+            .run_ok(log)?;
+        Ok(program)
+    }
+}
+
+/// The names that a DLL exports.
+fn exports(dll: &Path, log: &Log) -> Result<Vec<String>> {
+    let done = Cmd::new("x86_64-w64-mingw32-objdump").arg("-p").arg(dll).run_ok(log)?;
+    let lines = done.output.lines().skip_while(|line| !line.starts_with("[Ordinal/Name Pointer] Table"));
+    let name = |line: &str| Some(line.trim().strip_prefix('[')?.split_whitespace().last()?.to_owned());
+    let names: Vec<String> = lines.skip(1).map_while(name).collect();
+    if names.iter().any(|name| name == "mmap") {
+        Ok(names)
+    } else {
+        bail!("{} exports no mmap", dll.display())
+    }
+}
