@@ -10,6 +10,11 @@ use std::sync::Arc;
 
 /// The journal grows by this much at the least.
 const STEP: u64 = if cfg!(miri) { 8 << 10 } else { 1 << 20 };
+/// And by this much more than is asked for at the most.
+const RESERVE: u64 = 64 << 20;
+/// So much behind a small part is filled with zeros at a time: to sync a write over what was written before takes the file
+/// system two thirds of the time that it takes where there was only room (measured on ext4).
+const AHEAD: u64 = if cfg!(miri) { 8 << 10 } else { 512 << 10 };
 /// The longest stretch that a checkpoint moves at a time.
 const PIECE: u64 = 1 << 20;
 /// What a checkpoint holds in memory: one batch, so that a store may work on many writes at once.
@@ -27,6 +32,8 @@ pub(super) struct Log {
     most: usize,
     /// The length that the medium is known to have.
     len: u64,
+    /// Up to here the medium is known to have been written.
+    written: u64,
     committed: Index,
     commit: u64,
     /// The end of the last commit.
@@ -59,6 +66,7 @@ impl Log {
             limit: options.limit,
             most: options.part.max(1),
             len: 0,
+            written: found.tail,
             committed: found.index,
             commit: found.commit,
             tail: found.tail,
@@ -136,9 +144,11 @@ impl Log {
             attempt: self.open.attempt,
         };
         head.seal(self.slot.salt, &mut bytes, &extents);
-        self.grow(self.open.at + bytes.len() as u64)?;
+        let end = self.open.at + bytes.len() as u64;
+        self.grow(end)?;
         write_full(&*self.medium, &bytes, self.open.at)?;
-        self.open.at += bytes.len() as u64;
+        self.fill_ahead(end, bytes.len() as u64);
+        self.open.at = end;
         self.open.part += 1;
         if bytes.capacity() <= 2 * self.most.max(HEAD) {
             // Kept for the next part.
@@ -154,11 +164,24 @@ impl Log {
             self.len = self.medium.stat()?.len;
         }
         if end > self.len {
-            let len = end.saturating_add(end / 2).next_multiple_of(STEP);
+            let len = end.saturating_add((end / 2).min(RESERVE)).next_multiple_of(STEP);
             self.medium.resize(len)?;
             self.len = len;
         }
         Ok(())
+    }
+
+    /// After a part of `len` bytes up to `end`: makes the next ones of its size fall on what was written before.
+    fn fill_ahead(&mut self, end: u64, len: u64) {
+        if end <= self.written {
+            return;
+        }
+        self.written = end;
+        let zeros = AHEAD.min(self.len.saturating_sub(end));
+        // Where it fails the next part finds out.
+        if len <= AHEAD && write_full(&*self.medium, &vec![0; zeros as usize], end).is_ok() {
+            self.written += zeros;
+        }
     }
 
     /// Ends the commit under way with one sync of the medium.
