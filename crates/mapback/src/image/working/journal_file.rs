@@ -15,6 +15,9 @@ use std::sync::Arc;
 /// What is appended to a file's name to get that of its journal.
 const SUFFIX: &str = ".mapback-journal";
 
+/// What is longer is on its way to the storage while the next part of the commit is made.
+const BEGIN_WRITING: usize = 512 << 10;
+
 /// The name of the journal next to a file; `None` for a file that has no name any more.
 pub(super) fn beside(file: &Path) -> Option<PathBuf> {
     if !file.parent()?.is_dir() { None } else { name_beside(file) }
@@ -162,6 +165,9 @@ impl Store for Medium {
 
     fn write(&self, batch: &mut [Write<'_>]) {
         self.file.write(batch);
+        for write in batch.iter().filter(|write| write.done >= BEGIN_WRITING) {
+            file::begin_writing(self.file.fd(), write.off, write.done as u64);
+        }
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 const STEP: u64 = if cfg!(miri) { 8 << 10 } else { 1 << 20 };
 /// And by this much more than is asked for at the most.
 const RESERVE: u64 = 64 << 20;
-/// So much behind a small part is filled with zeros at a time: to sync a write over what was written before takes the file
+/// So much behind a small commit is filled with zeros at a time: to sync a write over what was written before takes the file
 /// system two thirds of the time that it takes where there was only room (measured on ext4).
 const AHEAD: u64 = if cfg!(miri) { 8 << 10 } else { 512 << 10 };
 /// The longest stretch that a checkpoint moves at a time.
@@ -147,7 +147,7 @@ impl Log {
         let end = self.open.at + bytes.len() as u64;
         self.grow(end)?;
         write_full(&*self.medium, &bytes, self.open.at)?;
-        self.fill_ahead(end, bytes.len() as u64);
+        self.fill_ahead(end, last && head.part == 0 && bytes.len() as u64 <= AHEAD);
         self.open.at = end;
         self.open.part += 1;
         if bytes.capacity() <= 2 * self.most.max(HEAD) {
@@ -171,15 +171,15 @@ impl Log {
         Ok(())
     }
 
-    /// After a part of `len` bytes up to `end`: makes the next ones of its size fall on what was written before.
-    fn fill_ahead(&mut self, end: u64, len: u64) {
+    /// After a part up to `end`: if it is a `small` commit, makes the next ones of its size fall on what was written before.
+    fn fill_ahead(&mut self, end: u64, small: bool) {
         if end <= self.written {
             return;
         }
         self.written = end;
         let zeros = AHEAD.min(self.len.saturating_sub(end));
         // Where it fails the next part finds out.
-        if len <= AHEAD && write_full(&*self.medium, &vec![0; zeros as usize], end).is_ok() {
+        if small && write_full(&*self.medium, &vec![0; zeros as usize], end).is_ok() {
             self.written += zeros;
         }
     }
