@@ -42,7 +42,7 @@ const fn stage(
 
 const MOUNTS: [Need; 3] = [Need::Programs, Need::FUSE, Need::BINDFS];
 const AUTOCONF: [Need; 6] = [Need::Programs, Need::FUSE, Need::BINDFS, Need::AUTOCONF, Need::CC, Need::LIBC];
-const CPYTHON: [Need; 4] = [Need::Programs, Need::FUSE, Need::PYTHON, Need::PYTHON_TESTS];
+const CPYTHON: [Need; 5] = [Need::Programs, Need::FUSE, Need::BINDFS, Need::PYTHON, Need::PYTHON_TESTS];
 const FSX: [Need; 3] = [Need::Programs, Need::FUSE, Need::Fsx];
 const SQLITE: [Need; 3] = [Need::Programs, Need::FUSE, Need::PYTHON];
 const LMDB: [Need; 5] = [Need::Programs, Need::FUSE, Need::PYTHON, Need::VENV, Need::PyLmdb];

@@ -69,6 +69,12 @@ pub enum Ask {
         off: usize,
         bytes: Vec<u8>,
     },
+    /// By a descriptor that the actor has
+    Pread {
+        fd: i32,
+        off: usize,
+        len: usize,
+    },
     Resize {
         by: ResizeBy,
         path: PathBuf,

@@ -77,6 +77,7 @@ fn spawn(socket: &str) -> Answer {
 fn answer(ask: Ask) -> Answer {
     match ask {
         Ask::Read { by, path, off, len } => ways::read(by, &path, off, len),
+        Ask::Pread { fd, off, len } => ways::pread(fd, off, len),
         Ask::Write { by, path, off, bytes } => number(ways::write(by, &path, off, &bytes)),
         Ask::Resize { by, path, len } => number(ways::resize(by, &path, len)),
         Ask::Flush { by, path } => number(ways::flush(by, &path)),

@@ -35,13 +35,24 @@ fn halves(buffer: &mut [u8]) -> [iovec; 2] {
 
 pub(super) fn read(by: ReadBy, path: &Path, off: usize, len: usize) -> Answer {
     let mut buffer = vec![0; len];
-    match read_into(by, path, off, &mut buffer) {
+    let filled = read_into(by, path, off, &mut buffer);
+    answer(filled, buffer)
+}
+
+fn answer(filled: Count, mut buffer: Vec<u8>) -> Answer {
+    match filled {
         Ok(filled) => {
             buffer.truncate(filled);
             Answer::Bytes(buffer)
         }
         Err(Errno(error)) => Answer::Errno(error),
     }
+}
+
+pub(super) fn pread(fd: i32, off: usize, len: usize) -> Answer {
+    let mut buffer = vec![0; len];
+    let filled = calls::pread(fd, buffer.as_mut_ptr() as usize, len, off as i64);
+    answer(filled, buffer)
 }
 
 fn read_into(by: ReadBy, path: &Path, off: usize, buffer: &mut [u8]) -> Count {

@@ -204,7 +204,7 @@ impl Image {
     /// is none.
     ///
     /// # Errors
-    /// `EMFILE`, `ENOMEM` and the like.
+    /// `EAGAIN` while nobody has loaded it; `EMFILE`, `ENOMEM` and the like.
     pub(crate) fn visit(
         id: FileId,
         fd: BorrowedFd<'_>,
@@ -221,7 +221,7 @@ impl Image {
             let image = Image::with(id, name, shm, first, Some(control), Some(dir.clone()), false);
             match image.readiness() {
                 Readiness::Ready => return Ok(Some(image)),
-                Readiness::NotYet => return Ok(None),
+                Readiness::NotYet => return Err(Errno::AGAIN),
                 Readiness::Gone => {}
             }
         }

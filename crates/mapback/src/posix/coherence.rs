@@ -42,6 +42,7 @@ impl Space {
         if !registry::may_have_image(number) {
             return None;
         }
+        let look = registry::Look::new(number);
         let fd = fd::borrow(number).ok()?;
         let facts = file::facts(fd).ok()?;
         if !facts.regular {
@@ -71,7 +72,10 @@ impl Space {
             // A `vfork` child: descriptors that it opens are not its parent's.
             return None;
         }
-        let image = Image::visit(id, fd, writable, &dir?).ok()??;
+        let Some(image) = Image::visit(id, fd, writable, &dir?).ok()? else {
+            look.found_none();
+            return None;
+        };
         let image = Arc::new(image);
         state.visited.insert(id, image.clone());
         Some(image)

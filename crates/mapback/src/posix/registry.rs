@@ -2,9 +2,9 @@
 //! a few loads.
 //!
 //! A table that all processes share counts, per hash of device and inode, the images that were made. A process that
-//! was killed does not count down: too high a count costs a look at the file, and nothing else. Each descriptor
+//! was killed does not count down: too high a count costs a look for the image, once in a generation. Each descriptor
 //! remembers the generation of the table at which its file was found without image; whoever makes one begins a new
-//! generation before anything can be stored to it.
+//! generation before it can be found, and one when it can, before anything is stored to it.
 
 use super::policy::Share;
 use crate::sys::os::file::{self, FileId, digest};
@@ -81,6 +81,11 @@ pub(super) fn add(id: &FileId) {
     table.generation.fetch_add(1, Ordering::Release);
 }
 
+/// An image that was added can be found from now on: who looked for it before has to look again.
+pub(super) fn announce() {
+    table().generation.fetch_add(1, Ordering::Release);
+}
+
 /// Ends one [`add`].
 pub(super) fn remove(id: &FileId) {
     // A count that has been at its limit is never sure again.
@@ -111,18 +116,47 @@ pub fn may_have_image(fd: i32) -> bool {
 
 #[cold]
 fn looks_like_one(number: i32, generation: u32) -> bool {
-    let seen = SEEN.get(number as usize);
-    let before = seen.map(|seen| seen.load(Ordering::Acquire));
+    let look = Look { before: seen(number), generation, number };
     let Ok(facts) = fd::borrow(number).and_then(file::facts) else { return false };
     if facts.regular && count(facts.dev, facts.ino).load(Ordering::Relaxed) != 0 {
         return true;
     }
-    if let (Some(seen), Some(before)) = (seen, before) {
-        // Not if it was forgotten meanwhile: it may be another file by now.
-        let now = before & !0xffff_ffff | u64::from(generation);
-        let _ = seen.compare_exchange(before, now, Ordering::Release, Ordering::Relaxed);
-    }
+    look.remember();
     false
+}
+
+fn seen(fd: i32) -> u64 {
+    SEEN.get(fd as usize).map_or(0, |seen| seen.load(Ordering::Acquire))
+}
+
+/// A look for the image of the file behind a descriptor, from before it began.
+pub(super) struct Look {
+    number: i32,
+    before: u64,
+    generation: u32,
+}
+
+impl Look {
+    /// To be called before anything is looked at.
+    pub(super) fn new(number: i32) -> Look {
+        Look { number, before: seen(number), generation: table().generation.load(Ordering::Acquire) }
+    }
+
+    /// No process had one, so that the descriptor need not be looked at again in this generation.
+    pub(super) fn found_none(self) {
+        // A table of our own does not tell when others make one.
+        if !core::ptr::eq(table(), &OWN) {
+            self.remember();
+        }
+    }
+
+    fn remember(self) {
+        if let Some(seen) = SEEN.get(self.number as usize) {
+            // Not if it was forgotten meanwhile: it may be another file by now.
+            let now = self.before & !0xffff_ffff | u64::from(self.generation);
+            let _ = seen.compare_exchange(self.before, now, Ordering::Release, Ordering::Relaxed);
+        }
+    }
 }
 
 /// A descriptor stands for something else from now on.
