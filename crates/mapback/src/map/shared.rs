@@ -111,9 +111,10 @@ macro_rules! cells {
 }
 cells!(AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize);
 
-/// The address space, as far as maps of this kind are concerned: one for the process.
+/// The address space, as far as maps of this kind are concerned: one for the process, made for the first map.
+static SPACE: OnceLock<Space> = OnceLock::new();
+
 fn space() -> io::Result<&'static Space> {
-    static SPACE: OnceLock<Space> = OnceLock::new();
     let tracker = super::options::tracker_of_environment()?;
     let space = SPACE.get_or_init(|| {
         let chosen = std::env::var_os("MAPBACK_SHARED_DIR").filter(|dir| !dir.is_empty());
@@ -308,11 +309,9 @@ impl Place {
         if self.pid != os::pid() {
             return Err(Error::Forked { file: self.name.clone() }.into());
         }
-        if range.is_empty() {
-            return Ok(());
-        }
+        let (false, Some(space)) = (range.is_empty(), SPACE.get()) else { return Ok(()) };
         let begin = (self.skip + range.start) / os::page_size() * os::page_size();
-        let done = space()?.msync(self.addr + begin, self.skip + range.end - begin, flags);
+        let done = space.msync(self.addr + begin, self.skip + range.end - begin, flags);
         done.map_err(|errno| {
             let range = self.off + range.start as u64..self.off + range.end as u64;
             Error::Write { file: self.name.clone(), range, source: errno.into() }.into()
@@ -322,7 +321,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let Ok(space) = space() else { return };
+        let Some(space) = SPACE.get() else { return };
         if self.len > 0 && self.pid == os::pid() {
             // SAFETY: the map is this value's own, and what was lent of it lives no longer than it. A forked child leaves
             // its copy of the map alone: the locks may be those of a thread that it does not have.

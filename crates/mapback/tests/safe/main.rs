@@ -10,6 +10,7 @@ mod full_disk;
 mod kill;
 mod memmap2;
 mod model;
+mod much;
 mod policy;
 mod shared;
 mod snapshot;
