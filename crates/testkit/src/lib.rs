@@ -4,12 +4,14 @@
 //! For everybody who writes a [`mapback::store::Store`]: [`store`] has a suite to check it with, a store that fails on
 //! purpose, and one that crashes.
 
+pub mod fork;
 pub mod kill;
 mod mount;
 pub mod passthrough;
 #[cfg(target_arch = "x86_64")]
 pub mod probe;
 mod server_program;
+pub mod stop;
 pub mod store;
 
 pub use mount::DirectIoMount;

@@ -9,6 +9,7 @@ pub(crate) mod fsx_many;
 pub(crate) mod lmdb;
 mod memmap2_users;
 mod miri;
+mod msrv;
 pub(crate) mod several;
 pub(crate) mod sharing;
 pub(crate) mod sqlite;
@@ -87,6 +88,7 @@ pub(crate) const STAGES: &[Stage] = &[
     stage("ac-func-mmap", "Autoconf's own program, natively and under mapback", &AUTOCONF, ac_func_mmap::run),
     stage("cpython", "CPython's own test_mmap, natively and under mapback", &CPYTHON, cpython::run),
     stage("miri", "what has no system call, under Miri", &[], miri::run),
+    stage("msrv", "the oldest Rust that is promised", &[], msrv::run),
     stage("memmap2-users", "crates that use memmap2, with mapback in its place", &[], memmap2_users::run),
     stage("fsx", "random operations on a file, checked by fsx, under mapback", &FSX, fsx::run),
     stage(

@@ -160,3 +160,33 @@ fn l02_the_end_of_a_map_brings_no_older_bytes_over_what_others_wrote() {
         assert_eq!(file.stored_byte(page()), 2);
     }
 }
+
+#[test]
+fn l02_a_descriptor_from_before_the_map_sees_the_stores_of_each_map_that_comes() {
+    let scene = scene!();
+    let file = scene.file(page());
+    let reader = scene.actor();
+    let fd = reader.open(&file, libc::O_RDWR);
+    let read = |off| match reader.ask(&Ask::Pread { fd, off, len: 1 }) {
+        Answer::Bytes(bytes) => bytes[0],
+        other => panic!("{other:?}"),
+    };
+    let mut last = (file.stored_byte(0), file.stored_byte(1));
+    for round in 1..6u8 {
+        // What was found out about the descriptor while nobody had a map must not outlive that.
+        assert_eq!((read(0), read(1)), last, "round {round}, before");
+        let mapper = scene.actor();
+        let map = mapper.map(&file, page());
+        map.set(0, round);
+        assert_eq!(read(0), round, "round {round}");
+        map.set(1, round);
+        assert_eq!(read(1), round, "round {round}, again");
+        last = (round, round);
+        // A killed process leaves traces in what all share.
+        if round % 2 == 0 {
+            mapper.end(mapback_conformance::actor::End::Exit);
+        } else {
+            mapper.kill_with_keeper();
+        }
+    }
+}

@@ -4,9 +4,11 @@
 //! the zero tail of the last page, refuses what lies past the end, and follows a truncation in every map at
 //! once. The library looks at it through a window of its own, which no tracker watches.
 
+mod again;
 mod load;
 mod lock;
 mod marks;
+mod replay;
 mod settle;
 pub(crate) mod shared;
 pub(crate) mod working;
@@ -203,7 +205,7 @@ impl Image {
     /// is none.
     ///
     /// # Errors
-    /// `EMFILE`, `ENOMEM` and the like.
+    /// `EAGAIN` while nobody has loaded it; `EMFILE`, `ENOMEM` and the like.
     pub(crate) fn visit(
         id: FileId,
         fd: BorrowedFd<'_>,
@@ -220,7 +222,7 @@ impl Image {
             let image = Image::with(id, name, shm, first, Some(control), Some(dir.clone()), false);
             match image.readiness() {
                 Readiness::Ready => return Ok(Some(image)),
-                Readiness::NotYet => return Ok(None),
+                Readiness::NotYet => return Err(Errno::AGAIN),
                 Readiness::Gone => {}
             }
         }
@@ -274,6 +276,11 @@ impl Image {
         done
     }
 
+    /// Whether unrelated processes can find it.
+    pub(crate) fn can_be_found(&self) -> bool {
+        self.dir.is_some()
+    }
+
     /// Whether another process may write the same memory back.
     pub(crate) fn is_shared(&self) -> bool {
         self.shared.load(Ordering::Relaxed)
@@ -317,6 +324,8 @@ impl Image {
                      It and its parent must not write to the file at the same time",
                     self.name.display()
                 ));
+                // It is the parent's, whose leave this process must not take.
+                io.control = None;
             }
         }
         // SAFETY: the caller vouches that the lock is held and its guard forgotten.

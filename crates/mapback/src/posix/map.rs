@@ -146,6 +146,7 @@ impl Space {
                     registry::add(&id);
                     let new = Image::new(id, fd, file.writable, compare, dir);
                     let new = Arc::new(new.inspect_err(|_| registry::remove(&id))?);
+                    registry::announce();
                     state.visited.remove(&id);
                     state.images.insert(id, new.clone());
                     new
