@@ -226,6 +226,8 @@ fn l09_programs_are_killed_while_they_set_a_conflict_aside() {
             assert!(control.exists(), "round {round}: {name} without a control block");
         }
         assert!(listed(&scene, &file, "conflict") > 0, "round {round}: {:?}", scene.image_files());
+        let (_, told) = recover(&scene, ["--list"]);
+        assert!(!told.contains("no control block"), "round {round}: what was begun is left: {told}");
     }
     assert_eq!(recover(&scene, ["--discard", "--all"]).0, Some(0));
     assert_nothing_left(&scene);
