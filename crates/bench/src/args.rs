@@ -40,6 +40,12 @@ pub(crate) struct Options {
     /// Measure instead what files without a map pay under `mapback run`, and the second process that maps a file
     #[arg(long)]
     pub(crate) sharing: bool,
+    /// Measure instead what flush and flush_atomic of the Rust maps cost, beside memmap2's flush
+    #[arg(long)]
+    pub(crate) memmap2: bool,
+    /// Be a process of --memmap2
+    #[arg(long, hide = true)]
+    pub(crate) memmap2_worker: Option<crate::memmap2::Rival>,
     /// Be a process of --sharing, with these files
     #[arg(long, hide = true, requires = "files")]
     pub(crate) sharing_worker: Option<crate::sharing::Role>,

@@ -69,7 +69,8 @@ impl Figures {
     }
 }
 
-fn summary(values: &[f64]) -> Option<Summary> {
+/// The median and the extremes; `None` for no values.
+pub(crate) fn summary(values: &[f64]) -> Option<Summary> {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let (min, max) = (*sorted.first()?, *sorted.last()?);

@@ -1,4 +1,4 @@
-//! The files that are mapped. They never have a name, so that nothing is left behind, however a run ends.
+//! The files that are mapped. Those that are made here have no name, so that nothing is left behind, however a run ends.
 
 use crate::Contender;
 use rustix::fs::Advice;
@@ -15,6 +15,15 @@ const CHUNK: usize = 1 << 20;
 /// Those of making and writing files, `ENOSPC` first of all.
 pub fn make(contender: Contender, dir: &Path, len: u64) -> io::Result<File> {
     let file = tempfile::tempfile_in(dir)?;
+    fill(&file, contender, len)?;
+    Ok(file)
+}
+
+/// Fills an empty file as [`make`] does.
+///
+/// # Errors
+/// Those of writing, `ENOSPC` first of all.
+pub fn fill(file: &File, contender: Contender, len: u64) -> io::Result<()> {
     // Content that neither a file system nor a disk can make smaller.
     let mut random = fastrand::Rng::with_seed(len);
     let mut chunk = vec![0; CHUNK];
@@ -25,10 +34,10 @@ pub fn make(contender: Contender, dir: &Path, len: u64) -> io::Result<File> {
     }
     file.sync_all()?;
     if contender == Contender::KernelSmall {
-        drop_cached(&file)?;
-        fill_with_pages(&file)?;
+        drop_cached(file)?;
+        fill_with_pages(file)?;
     }
-    Ok(file)
+    Ok(())
 }
 
 /// Takes a file that nobody maps out of the page cache.

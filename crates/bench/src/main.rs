@@ -7,7 +7,9 @@ mod args;
 mod device;
 mod figures;
 mod host;
+mod memmap2;
 mod names;
+mod peer;
 mod picture;
 mod plan;
 mod report;
@@ -24,18 +26,28 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     let options = args::Options::parse();
-    let done = match (options.worker, options.sharing_worker) {
-        (Some(contender), _) => worker::main(contender, &options.dir, options.size()),
-        (None, Some(role)) => sharing::worker(role, &options.files),
-        (None, None) if options.sharing => sharing::run(&options),
-        (None, None) => run(&options),
-    };
-    match done {
+    match perform(&options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("mapback-bench: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn perform(options: &args::Options) -> Result<()> {
+    if let Some(contender) = options.worker {
+        worker::main(contender, &options.dir, options.size())
+    } else if let Some(role) = options.sharing_worker {
+        sharing::worker(role, &options.files)
+    } else if let Some(rival) = options.memmap2_worker {
+        memmap2::worker(rival, &options.dir, options.size())
+    } else if options.sharing {
+        sharing::run(options)
+    } else if options.memmap2 {
+        memmap2::run(options)
+    } else {
+        run(options)
     }
 }
 

@@ -4,13 +4,14 @@
 
 use crate::args::Options;
 use crate::host;
+use crate::peer::{self, Peer};
 use anyhow::{Context, Result, bail, ensure};
 use mapback_bench::{Contender, file};
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek, Write};
+use std::io::{Read, Seek, Write};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::Command;
 use std::time::Instant;
 use tempfile::NamedTempFile;
 
@@ -52,9 +53,8 @@ fn named(dir: &Path, size: u64) -> Result<NamedTempFile> {
 /// Calls on a file without an image: the ratio of each round's two batches, and the median of the ratios.
 fn calls(options: &Options) -> Result<()> {
     let (file, other) = (named(&options.dir, BATCH)?, named(&options.dir, BATCH)?);
-    let start = |role, served| Peer::start(role, &[file.path(), other.path()], served);
-    let mut peers =
-        [start(Role::Calls, false)?, start(Role::Calls, true)?, start(Role::CallsBesideAMap, true)?];
+    let peer = |role, served| start(role, &[file.path(), other.path()], served);
+    let mut peers = [peer(Role::Calls, false)?, peer(Role::Calls, true)?, peer(Role::CallsBesideAMap, true)?];
     let rounds = options.rounds() * 5;
     let per_call = 1e9 / (BATCH as f64 / BLOCK as f64);
     println!("Calls of 4 KiB on a file that has no image, {rounds} rounds in turn; medians");
@@ -87,9 +87,9 @@ fn attach(options: &Options) -> Result<()> {
     let file = named(&options.dir, options.size())?;
     let (mut loads, mut attachments, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..=options.rounds() {
-        let mut first = Peer::start(Role::Maps, &[file.path()], true)?;
+        let mut first = start(Role::Maps, &[file.path()], true)?;
         let [map, touch] = first.ask("map")?[..] else { bail!("not two numbers") };
-        let mut second = Peer::start(Role::Maps, &[file.path()], true)?;
+        let mut second = start(Role::Maps, &[file.path()], true)?;
         let [attached, touched] = second.ask("map")?[..] else { bail!("not two numbers") };
         if round > 0 {
             // Whenever the content is loaded, by mmap or by the first touch: both touch as many pages.
@@ -111,50 +111,12 @@ fn median(mut values: Vec<f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// A child process that does what it is asked.
-struct Peer {
-    child: Child,
-    /// `None` only while being dropped.
-    to: Option<ChildStdin>,
-    from: BufReader<ChildStdout>,
-}
-
-impl Peer {
-    fn start(role: Role, files: &[&Path], served: bool) -> Result<Peer> {
-        let program = std::env::current_exe().context("cannot find this program's own file")?;
-        let mut command = if served { under_mapback(&program)? } else { Command::new(&program) };
-        let name = clap::ValueEnum::to_possible_value(&role).context("a role without a name")?;
-        command.arg("--sharing-worker").arg(name.get_name()).args(files);
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .with_context(|| format!("cannot start {command:?}"))?;
-        let to = child.stdin.take();
-        let from = child.stdout.take().context("a child without the pipe that was asked for")?;
-        Ok(Peer { child, to, from: BufReader::new(from) })
-    }
-
-    /// The seconds that it took.
-    fn ask(&mut self, what: &str) -> Result<Vec<f64>> {
-        let to = self.to.as_mut().context("a child that has ended")?;
-        let sent = writeln!(to, "{what}");
-        let mut line = String::new();
-        self.from.read_line(&mut line)?;
-        if line.is_empty() {
-            bail!("a child ended: {}", self.child.wait()?);
-        }
-        sent?;
-        serde_json::from_str(&line).with_context(|| format!("a child answered {line:?}"))
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        // The child ends at the end of its input.
-        drop(self.to.take());
-        let _ = self.child.wait();
-    }
+fn start(role: Role, files: &[&Path], served: bool) -> Result<Peer> {
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    let mut command = if served { under_mapback(&program)? } else { Command::new(&program) };
+    let name = clap::ValueEnum::to_possible_value(&role).context("a role without a name")?;
+    command.arg("--sharing-worker").arg(name.get_name()).args(files);
+    Peer::start(command)
 }
 
 /// `mapback run` of the same build.
@@ -179,17 +141,12 @@ pub(crate) fn worker(role: Role, files: &[PathBuf]) -> Result<()> {
     let mut file = open(0)?;
     let _map = if role == Role::CallsBesideAMap { Some(map(&open(1)?)?) } else { None };
     let mut buffer = vec![0x5a; BLOCK];
-    for line in std::io::stdin().lines() {
-        let took = match line?.as_str() {
-            "read" => batch(&mut file, |file| Ok(file.read_exact(&mut buffer)?))?,
-            "write" => batch(&mut file, |file| Ok(file.write_all(&buffer)?))?,
-            "map" => map_and_touch(&file)?,
-            other => bail!("nobody can {other}"),
-        };
-        println!("{}", serde_json::to_string(&took)?);
-        std::io::stdout().flush()?;
-    }
-    Ok(())
+    peer::serve(|what| match what {
+        "read" => batch(&mut file, |file| Ok(file.read_exact(&mut buffer)?)),
+        "write" => batch(&mut file, |file| Ok(file.write_all(&buffer)?)),
+        "map" => map_and_touch(&file),
+        other => bail!("nobody can {other}"),
+    })
 }
 
 fn batch(file: &mut File, mut call: impl FnMut(&mut File) -> Result<()>) -> Result<Vec<f64>> {

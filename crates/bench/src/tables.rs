@@ -27,7 +27,8 @@ fn add(text: &mut String, title: &str, table: Table) {
     let _ = writeln!(text, "{title}\n{}\n", table.trim_fmt());
 }
 
-fn table(head: &[&str]) -> Table {
+/// A table whose columns but the first are numbers.
+pub(crate) fn table(head: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(head);
     for column in table.column_iter_mut().skip(1) {
@@ -154,7 +155,8 @@ pub(crate) fn gib(bytes: u64) -> f64 {
     bytes as f64 / f64::from(1 << 30)
 }
 
-fn median(summary: Option<Summary>) -> String {
+/// The median.
+pub(crate) fn median(summary: Option<Summary>) -> String {
     summary.map_or(NONE.into(), |s| number(s.median))
 }
 

@@ -150,7 +150,7 @@ impl<'f> Worker<'f> {
 }
 
 /// So many of a map's pages, the same for the same seed: scattered and in random order, or all in ascending order.
-fn choose(of: usize, count: usize, seed: u64) -> Vec<usize> {
+pub(crate) fn choose(of: usize, count: usize, seed: u64) -> Vec<usize> {
     let mut pages: Vec<usize> = (0..of).collect();
     if count < of {
         fastrand::Rng::with_seed(seed).shuffle(&mut pages);
@@ -159,7 +159,8 @@ fn choose(of: usize, count: usize, seed: u64) -> Vec<usize> {
     pages
 }
 
-fn ms(time: Duration) -> f64 {
+/// Milliseconds.
+pub(crate) fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 

@@ -31,6 +31,11 @@
 //! What a map of this kind is not: it is no window on the page cache. The whole content is loaded when it is made, other
 //! maps of the file do not show its stores, and a process that is killed loses what it did not flush.
 //!
+//! # Maps that processes share
+//!
+//! [`MmapShared`] is the map for programs that talk through a file's content: what one process stores the others see at
+//! once. It is a slice of atomic cells, and needs no `unsafe` either; its own text says why.
+//!
 //! # The engine
 //!
 //! [`posix`] has the semantics of the `mmap` family over the address space of a process; the interposer and the `mapback`
@@ -80,8 +85,8 @@ pub use error::{Conflict, Error};
 pub use image::working::OnConflict;
 #[cfg(target_os = "linux")]
 pub use map::{
-    Advice, Mmap, MmapAsRawDesc, MmapMut, MmapOptions, MmapRaw, MmapRawDescriptor, RemapOptions, Snapshot,
-    Source, UncheckedAdvice,
+    Advice, Cell, Mmap, MmapAsRawDesc, MmapMut, MmapOptions, MmapRaw, MmapRawDescriptor, MmapShared,
+    RemapOptions, Snapshot, Source, UncheckedAdvice,
 };
 pub use stats::FileStats;
 pub use sys::Errno;

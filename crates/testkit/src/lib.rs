@@ -4,6 +4,7 @@
 //! For everybody who writes a [`mapback::store::Store`]: [`store`] has a suite to check it with, a store that fails on
 //! purpose, and one that crashes.
 
+pub mod fork;
 pub mod kill;
 mod mount;
 pub mod passthrough;

@@ -9,8 +9,10 @@ use crate::ctx::Ctx;
 use crate::report::Report;
 use crate::run::Cmd;
 
-/// The modules that call the system nowhere: stores in memory, journals, marks, the registry of maps.
-const MODULES: [&str; 4] = ["store::journal", "store::memory", "image::marks", "image::working::registry"];
+/// The modules that call the system nowhere: stores in memory, journals, marks, the registry of maps, copies of memory that
+/// others change.
+const MODULES: [&str; 5] =
+    ["store::journal", "store::memory", "image::marks", "image::working::registry", "sys::linux::racy"];
 
 pub(crate) fn run(ctx: &Ctx, report: &mut Report) -> Result<()> {
     // The cargo that runs this is of one toolchain, and cannot start another's.

@@ -9,11 +9,12 @@ pub(crate) mod fsx_many;
 pub(crate) mod lmdb;
 mod memmap2_users;
 mod miri;
+mod msrv;
 pub(crate) mod several;
 pub(crate) mod sharing;
 pub(crate) mod sqlite;
 mod unit;
-mod windows;
+pub(crate) mod windows;
 
 use anyhow::Result;
 
@@ -50,7 +51,7 @@ const C_LIBRARY: [Need; 5] = [Need::CC, Need::LIBC, Need::PKG_CONFIG, Need::CMAK
 const C_LIBRARY_BY_CARGO_C: [Need; 7] =
     [Need::CargoC, Need::SSL, Need::CC, Need::LIBC, Need::PKG_CONFIG, Need::CMAKE, Need::MAKE];
 const RUST_SOURCES: [Need; 3] = [Need::RUSTC, Need::CARGO, Need::RUST_SOURCES];
-const WINDOWS: [Need; 8] = [
+pub(crate) const WINDOWS: [Need; 8] = [
     Need::RUSTC,
     Need::CARGO,
     Need::RUST_SOURCES,
@@ -86,6 +87,7 @@ pub(crate) const STAGES: &[Stage] = &[
     stage("ac-func-mmap", "Autoconf's own program, natively and under mapback", &AUTOCONF, ac_func_mmap::run),
     stage("cpython", "CPython's own test_mmap, natively and under mapback", &CPYTHON, cpython::run),
     stage("miri", "what has no system call, under Miri", &[], miri::run),
+    stage("msrv", "the oldest Rust that is promised", &[], msrv::run),
     stage("memmap2-users", "crates that use memmap2, with mapback in its place", &[], memmap2_users::run),
     stage("fsx", "random operations on a file, checked by fsx, under mapback", &FSX, fsx::run),
     stage(

@@ -24,6 +24,7 @@ impl Image {
         if io.loaded || self.is_loaded_by_others(&mut io)? {
             return Ok(());
         }
+        self.replay_journal(&io)?;
         let stamp = io.stamp()?;
         // Nobody has a map yet; what a loader that died has left is no content.
         self.set_len(&mut io, 0, 0)?;

@@ -76,6 +76,21 @@ impl Marks {
         Some(start..end)
     }
 
+    /// Removes all runs inside `pages` and gives them out in order, each of at most `most` pages.
+    pub(crate) fn take_runs(
+        &mut self,
+        pages: &Range<usize>,
+        most: usize,
+        mut sink: impl FnMut(Range<usize>),
+    ) {
+        // Each search goes on where the last one ended: from the beginning it would take the square of the time.
+        let mut rest = pages.clone();
+        while let Some(run) = self.take_run(&rest, most) {
+            rest.start = run.end;
+            sink(run);
+        }
+    }
+
     /// The first page at or after `from` and before `end` that is in the set (or is not).
     fn next(&self, from: usize, end: usize, wanted: bool) -> Option<usize> {
         let end = if wanted { end.min(self.words.len() * 64) } else { end };
@@ -117,6 +132,14 @@ mod tests {
         assert_eq!(marks.set(300..301), 1);
         assert_eq!(marks.runs().collect::<Vec<_>>(), [3..200, 300..301]);
         assert_eq!(marks.len(), 198);
+        let mut taken = Vec::new();
+        let mut all = Marks::default();
+        all.set(3..200);
+        all.set(300..301);
+        all.set(900..902);
+        all.take_runs(&(5..901), 100, |run| taken.push(run));
+        assert_eq!(taken, [5..105, 105..200, 300..301, 900..901]);
+        assert_eq!(all.runs().collect::<Vec<_>>(), [3..5, 901..902]);
         assert_eq!(marks.take_run(&(0..1000), usize::MAX), Some(3..200));
         assert_eq!(marks.take_run(&(0..1000), usize::MAX), Some(300..301));
         assert_eq!(marks.take_run(&(0..1000), usize::MAX), None);

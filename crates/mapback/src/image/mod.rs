@@ -8,6 +8,7 @@ mod again;
 mod load;
 mod lock;
 mod marks;
+mod replay;
 mod settle;
 pub(crate) mod shared;
 pub(crate) mod working;
@@ -273,6 +274,11 @@ impl Image {
             }
         }
         done
+    }
+
+    /// Whether unrelated processes can find it.
+    pub(crate) fn can_be_found(&self) -> bool {
+        self.dir.is_some()
     }
 
     /// Whether another process may write the same memory back.

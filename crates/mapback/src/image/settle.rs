@@ -251,8 +251,9 @@ impl Image {
             core::mem::take(&mut io.marks)
         };
         let most = PIECE / os::page_size();
-        let mut done = Ok(());
-        while let Some(run) = changed.take_run(&(0..usize::MAX), most) {
+        let (mut done, mut rest) = (Ok(()), 0..usize::MAX);
+        while let Some(run) = changed.take_run(&rest, most) {
+            rest.start = run.end;
             // Whoever was the last to go wrote everything back, and the file may be newer than the memory since.
             let Some(mut io) = self.lock_current() else { break };
             self.keep_differing(&mut io, run);
@@ -270,9 +271,7 @@ impl Image {
     pub(super) fn narrow_down(&self, io: &mut Locked<'_>, pages: &Range<usize>) {
         let most = (1 << 20) / os::page_size();
         let mut all = Vec::new();
-        while let Some(run) = io.marks.take_run(pages, most) {
-            all.push(run);
-        }
+        io.marks.take_runs(pages, most, |run| all.push(run));
         for run in all {
             self.keep_differing(io, run);
         }

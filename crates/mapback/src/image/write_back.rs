@@ -167,13 +167,14 @@ impl Image {
 fn take_runs(io: &mut Io, pages: &Range<usize>, limit: u64) -> Vec<Run> {
     let page = os::page_size();
     let mut runs = Vec::new();
-    while let Some(run) = io.marks.take_run(pages, MOST / page) {
+    let Io { marks, window, .. } = io;
+    marks.take_runs(pages, MOST / page, |run| {
         let (start, end) = ((run.start * page) as u64, ((run.end * page) as u64).min(limit));
         if start < end {
-            let (from, len) = (io.window.at(start), (end - start) as usize);
+            let (from, len) = (window.at(start), (end - start) as usize);
             runs.push(Run { from, len, off: start, done: 0, error: None });
         }
-    }
+    });
     runs
 }
 

@@ -6,6 +6,7 @@ mod mmap;
 mod mmap_mut;
 mod options;
 mod raw;
+mod shared;
 mod snapshot;
 mod source;
 
@@ -14,5 +15,6 @@ pub use mmap::Mmap;
 pub use mmap_mut::MmapMut;
 pub use options::{MmapOptions, RemapOptions};
 pub use raw::MmapRaw;
+pub use shared::{Cell, MmapShared};
 pub use snapshot::Snapshot;
 pub use source::{MmapAsRawDesc, MmapRawDescriptor, Source};

@@ -2,12 +2,13 @@
 
 use super::handle::Handle;
 use super::source::Opened;
-use super::{Mmap, MmapMut, MmapRaw, Source};
+use super::{Mmap, MmapMut, MmapRaw, MmapShared, Source};
 use crate::TrackerKind;
 use crate::image::working::{Backing, JournalPlace, OnConflict, Plan, Working, flush_every};
 use crate::store::Store;
 use std::fmt;
 use std::io;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -248,6 +249,15 @@ impl MmapOptions {
         Ok(self.map(file)?.into())
     }
 
+    /// Maps a file together with other processes. Takes [`offset`](MmapOptions::offset) and [`len`](MmapOptions::len); the
+    /// other options do not concern it.
+    ///
+    /// # Errors
+    /// See [`MmapShared::map_shared`]; `InvalidInput` for what is not inside the file.
+    pub fn map_shared(&self, file: impl AsFd) -> io::Result<MmapShared> {
+        MmapShared::open(file.as_fd(), self.offset, self.len)
+    }
+
     fn make(&self, file: impl Source, kind: Kind) -> io::Result<Handle> {
         let Opened { store, file, writable } = file.open(kind.shared && kind.writable)?;
         if kind.shared && kind.writable && !writable {
@@ -301,7 +311,7 @@ impl MmapOptions {
 }
 
 /// The tracker that the user named for all programs, if any.
-fn tracker_of_environment() -> io::Result<Option<TrackerKind>> {
+pub(super) fn tracker_of_environment() -> io::Result<Option<TrackerKind>> {
     let Some(name) = std::env::var_os("MAPBACK_TRACKER").filter(|name| !name.is_empty()) else {
         return Ok(None);
     };

@@ -20,23 +20,21 @@ use std::io;
 ///
 /// # Examples
 ///
+/// A thread of its own flushes what others store. (Atomics need no raw pointer where the map is a
+/// [`MmapShared`](crate::MmapShared).)
+///
 /// ```
-/// use std::sync::atomic::{AtomicU32, Ordering};
+/// use mapback::{MmapMut, MmapRaw};
 ///
 /// # let dir = tempfile::tempdir()?;
-/// # let path = dir.path().join("counter");
+/// # let path = dir.path().join("data");
 /// # std::fs::write(&path, [0; 4])?;
 /// # let file = std::fs::File::options().read(true).write(true).open(&path)?;
-/// let map = mapback::MmapRaw::map_raw(&file)?;
-/// // SAFETY: aligned (a map begins with a page), inside the map, and reached by atomics only.
-/// let counter = unsafe { AtomicU32::from_ptr(map.as_mut_ptr().cast()) };
-/// std::thread::scope(|scope| {
-///     for _ in 0..4 {
-///         scope.spawn(|| counter.fetch_add(1, Ordering::Relaxed));
-///     }
-/// });
-/// map.flush()?;
-/// assert_eq!(std::fs::read(&path)?, 4u32.to_ne_bytes());
+/// let mut map = MmapMut::map_mut(&file)?;
+/// map.fill(4);
+/// let map = MmapRaw::from(map);
+/// std::thread::scope(|scope| scope.spawn(|| map.flush()).join().unwrap())?;
+/// assert_eq!(std::fs::read(&path)?, [4; 4]);
 /// # std::io::Result::Ok(())
 /// ```
 pub struct MmapRaw {

@@ -116,11 +116,11 @@ pub struct MmapRawDescriptor(RawFd);
 ///
 /// ```
 /// use mapback::{Mmap, MmapAsRawDesc};
+/// use std::os::fd::AsFd;
 ///
-/// /// Was written for memmap2.
-/// fn sum<T: MmapAsRawDesc>(file: T) -> std::io::Result<u64> {
-///     // SAFETY: `file` is borrowed to the end of this function, and has its descriptor open.
-///     let map = Mmap::map(unsafe { file.as_raw_desc().borrow() })?;
+/// /// Was written for memmap2, with the first bound only. With the second it needs no `unsafe`.
+/// fn sum<T: MmapAsRawDesc + AsFd>(file: T) -> std::io::Result<u64> {
+///     let map = Mmap::map(&file)?;
 ///     Ok(map.iter().map(|b| u64::from(*b)).sum())
 /// }
 ///

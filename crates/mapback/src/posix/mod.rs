@@ -138,6 +138,12 @@ impl Space {
         self.maps.load(Ordering::Acquire) != 0
     }
 
+    /// Whether what is mapped at an address is a map of ours, the memory of which other processes can find.
+    pub(crate) fn is_shared_at(&self, addr: usize) -> bool {
+        let parts = self.enter().maps.overlapping(&(addr..addr + 1));
+        parts.iter().any(|(_, map)| map.shared && map.image.can_be_found())
+    }
+
     /// How many images this process has.
     fn own_images(&self) -> usize {
         self.images.load(Ordering::Acquire)

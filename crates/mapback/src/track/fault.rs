@@ -44,14 +44,18 @@ fn provide(pages: Range<usize>) -> Result<(), Errno> {
         PAGE_SHIFT.store(os::page_size().trailing_zeros() as usize, Ordering::Relaxed);
         let slots = 1usize << (ADDRESS_BITS - page_shift() - LEAF_BITS);
         let root = mem::anonymous(slots * size_of::<AtomicPtr<PageState>>())?;
-        ROOT.store(root as *mut _, Ordering::Release);
+        let root = root as *mut AtomicPtr<PageState>;
+        // The maps of the safe face have a lock of their own, so that another thread may be here as well. What comes
+        // second is left: it was never touched.
+        let _ = ROOT.compare_exchange(core::ptr::null_mut(), root, Ordering::AcqRel, Ordering::Acquire);
     }
     let mut page = pages.start;
     while page < pages.end {
         let slot = slot(page).ok_or(Errno::NOMEM)?;
         if slot.load(Ordering::Acquire).is_null() {
             let leaf = mem::anonymous(LEAF * size_of::<PageState>())?;
-            slot.store(leaf as *mut PageState, Ordering::Release);
+            let leaf = leaf as *mut PageState;
+            let _ = slot.compare_exchange(core::ptr::null_mut(), leaf, Ordering::AcqRel, Ordering::Acquire);
         }
         page = (page | (LEAF - 1)) + 1;
     }

@@ -1,10 +1,11 @@
 //! A disk that is really full: a small file system in memory, in a mount namespace of its own.
 
-use mapback::{Error, MmapOptions, TrackerKind};
+use mapback::{Error, MmapOptions, MmapShared, TrackerKind};
 use std::fs::File;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::Ordering;
 
 /// Where the small file system is, when this program runs beside it.
 const DIR: &str = "MAPBACK_TEST_FULL_DISK";
@@ -35,12 +36,34 @@ fn fill_and_make_room(dir: &Path, kind: TrackerKind) {
     std::fs::remove_file(&path).unwrap();
 }
 
+/// The same for a map that processes share.
+fn fill_and_make_room_shared(dir: &Path) {
+    const LEN: usize = 600 << 10;
+    let path = dir.join("shared");
+    let file = File::options().read(true).write(true).create(true).truncate(true).open(&path).unwrap();
+    file.set_len(LEN as u64).unwrap();
+    let map = MmapShared::map_shared(&file).unwrap();
+    let ballast = dir.join("ballast");
+    std::fs::write(&ballast, vec![1; 700 << 10]).unwrap();
+    map.write(0, &[7; LEN]);
+    for _ in 0..2 {
+        let error = map.flush().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::StorageFull, "{error}");
+        assert!(matches!(Error::of(&error), Some(Error::Write { .. })), "{error:?}");
+        assert!(map.iter().all(|b| b.load(Ordering::Relaxed) == 7));
+    }
+    std::fs::remove_file(&ballast).unwrap();
+    map.flush().unwrap();
+    assert!(std::fs::read(&path).unwrap() == vec![7; LEN]);
+}
+
 #[test]
 fn a_full_disk_frees_nothing_and_room_made_is_enough() {
     if let Some(dir) = std::env::var_os(DIR) {
         for kind in super::trackers() {
             fill_and_make_room(&PathBuf::from(&dir), kind);
         }
+        fill_and_make_room_shared(&PathBuf::from(&dir));
         return;
     }
     let dir = tempfile::tempdir().unwrap();

@@ -10,7 +10,9 @@ mod full_disk;
 mod kill;
 mod memmap2;
 mod model;
+mod much;
 mod policy;
+mod shared;
 mod snapshot;
 mod stores;
 

@@ -188,7 +188,9 @@ impl State {
         backing.settle(&mut known)?;
         self.check(&mut known)?;
         let store = self.backing.as_ref().expect("just looked at").store.clone();
-        while let Some(run) = self.marks.take_run(&(0..usize::MAX), PIECE / os::page_size()) {
+        let mut rest = 0..usize::MAX;
+        while let Some(run) = self.marks.take_run(&rest, PIECE / os::page_size()) {
+            rest.start = run.end;
             let bytes = common(&to_bytes(&run), &all);
             let revert = |state: &mut State| {
                 let fresh = state.fresh(&*store, &bytes)?;

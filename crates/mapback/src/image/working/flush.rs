@@ -129,9 +129,7 @@ impl State {
     fn take_runs(&mut self, bytes: &Range<usize>) -> Vec<Range<usize>> {
         let pages = to_pages(bytes);
         let mut runs = Vec::new();
-        while let Some(run) = self.marks.take_run(&pages, MOST / os::page_size()) {
-            runs.push(to_bytes(&run));
-        }
+        self.marks.take_runs(&pages, MOST / os::page_size(), |run| runs.push(to_bytes(&run)));
         runs
     }
 
@@ -253,9 +251,10 @@ impl State {
 
     /// Nobody knows what of the writes since the last sync is on the storage: all of them are to be done again.
     fn doubt(&mut self) {
-        while let Some(run) = self.unsynced.take_run(&(0..usize::MAX), usize::MAX) {
-            self.marks.set(run);
-        }
+        let State { unsynced, marks, .. } = self;
+        unsynced.take_runs(&(0..usize::MAX), usize::MAX, |run| {
+            marks.set(run);
+        });
         if let Some(exact) = &mut self.pristine {
             exact.owed.extend(core::mem::take(&mut exact.unsynced));
         }

@@ -1,20 +1,31 @@
 //! Journals that are files: made when first needed, found again after a crash, removed when all is in the file.
 
 use crate::store::{FileStore, Identity, JournalError, JournalOptions, JournalStore, Stat, Store, Write};
+use crate::sys::Errno;
+use crate::sys::os::fd::{Private, with_room};
 use crate::sys::os::file;
 use core::ops::Range;
-use std::fs::{File, OpenOptions};
+use rustix::fd::AsFd;
+use rustix::fs::{Mode, OFlags};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// What is appended to a file's name to get that of its journal.
 const SUFFIX: &str = ".mapback-journal";
 
+/// What is longer is on its way to the storage while the next part of the commit is made.
+const BEGIN_WRITING: usize = 512 << 10;
+
 /// The name of the journal next to a file; `None` for a file that has no name any more.
 pub(super) fn beside(file: &Path) -> Option<PathBuf> {
-    if !file.is_absolute() || !file.parent()?.is_dir() || file.to_string_lossy().ends_with(" (deleted)") {
+    if !file.parent()?.is_dir() { None } else { name_beside(file) }
+}
+
+/// As [`beside`], without a look at the directory.
+fn name_beside(file: &Path) -> Option<PathBuf> {
+    if !file.is_absolute() || file.as_os_str().as_encoded_bytes().ends_with(b" (deleted)") {
         return None;
     }
     let mut name = file.file_name()?.to_os_string();
@@ -37,10 +48,7 @@ pub(super) fn replay(path: &Path, store: &Arc<dyn Store>, writable: bool) -> io:
         Ok(journal) if writable => {
             // All is in the store, and synced.
             drop(journal);
-            std::fs::remove_file(path).or_else(|error| match error.kind() {
-                io::ErrorKind::NotFound => Ok(()),
-                _ => Err(error),
-            })?;
+            remove(path)?;
             Ok(store.clone())
         }
         Ok(journal) => Ok(Arc::new(journal)),
@@ -50,6 +58,52 @@ pub(super) fn replay(path: &Path, store: &Arc<dyn Store>, writable: bool) -> io:
             tracing::warn!(%error, path = %path.display(), "a journal was left out of account");
             Ok(store.clone())
         }
+    }
+}
+
+fn remove(path: &Path) -> Result<(), Errno> {
+    match rustix::fs::unlink(path) {
+        Err(Errno::NOENT) => Ok(()),
+        done => done,
+    }
+}
+
+/// Writes what a crash left in the journal next to a file to the file, before that is loaded into an image. One system
+/// call where there is no journal.
+///
+/// It is called below the interposer: nothing here goes through libc's calls on files.
+///
+/// # Errors
+/// Why the file must not be used: a journal that is in use, cannot be believed, or cannot be written to the file.
+pub(crate) fn replay_left(name: &Path, file: &FileStore) -> io::Result<()> {
+    let Some(path) = name_beside(name) else { return Ok(()) };
+    let medium = match Medium::open(&path, false, true) {
+        Ok(None) => return Ok(()),
+        Err(JournalError::Open(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Medium::open(&path, false, false)?
+        }
+        // A reader beside a writer sees the file as the writer left it so far.
+        Err(JournalError::InUse) if !file.is_writable() => return Ok(()),
+        opened => opened?,
+    };
+    let Some(medium) = medium else { return Ok(()) };
+    let store = match file.reopened_to_write() {
+        Ok(store) if medium.file.is_writable() => Arc::new(store),
+        _ => return none_is_waiting(medium, file),
+    };
+    let journal = JournalStore::open(store, Arc::new(medium), JournalOptions::default())?;
+    // All is in the file, and synced.
+    drop(journal);
+    Ok(remove(&path)?)
+}
+
+/// Makes sure that a journal which cannot be replayed has nothing that the file has not.
+fn none_is_waiting(medium: Medium, file: &FileStore) -> io::Result<()> {
+    let store = FileStore::open_anew(file.fd(), false)?;
+    let options = JournalOptions::default().read_only(true);
+    match JournalStore::open(Arc::new(store), Arc::new(medium), options)?.pending() {
+        0 => Ok(()),
+        bytes => Err(JournalError::Waiting(bytes).into()),
     }
 }
 
@@ -73,19 +127,21 @@ struct Medium {
 impl Medium {
     fn open(path: &Path, create: bool, write: bool) -> Result<Option<Medium>, JournalError> {
         loop {
-            let opened =
-                OpenOptions::new().read(true).write(write).create(create && write).truncate(false).open(path);
-            let opened = match opened {
-                Ok(opened) => opened,
-                Err(error) if error.kind() == io::ErrorKind::NotFound && !create => return Ok(None),
-                Err(error) => return Err(JournalError::Open(error)),
+            let access = if write { OFlags::RDWR } else { OFlags::RDONLY };
+            let access = if create && write { access | OFlags::CREATE } else { access };
+            let flags = access | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+            let mode = Mode::from_raw_mode(0o666);
+            let opened = match with_room(|| rustix::fs::open(path, flags, mode)) {
+                Ok(opened) => Private::new(opened),
+                Err(Errno::NOENT | Errno::NOTDIR) if !create => return Ok(None),
+                Err(errno) => return Err(JournalError::Open(errno.into())),
             };
             let file = FileStore::from_fd(&opened).map_err(JournalError::Open)?;
             file::lock_whole(file.fd()).map_err(|_| JournalError::InUse)?;
             // Who had it before may have removed it between opening and locking.
-            let is = opened.metadata().map_err(JournalError::Open)?;
-            match std::fs::metadata(path) {
-                Ok(named) if (named.dev(), named.ino()) == (is.dev(), is.ino()) => {
+            let is = file::facts(opened.as_fd()).map_err(|errno| JournalError::Open(errno.into()))?;
+            match rustix::fs::stat(path) {
+                Ok(named) if (named.st_dev, named.st_ino) == (is.dev, is.ino) => {
                     return Ok(Some(Medium { file }));
                 }
                 _ => continue,
@@ -109,6 +165,9 @@ impl Store for Medium {
 
     fn write(&self, batch: &mut [Write<'_>]) {
         self.file.write(batch);
+        for write in batch.iter().filter(|write| write.done >= BEGIN_WRITING) {
+            file::begin_writing(self.file.fd(), write.off, write.done as u64);
+        }
     }
 
     fn sync(&self) -> io::Result<()> {

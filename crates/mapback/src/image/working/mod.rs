@@ -18,6 +18,7 @@ mod ticker;
 
 pub(crate) use backing::{Backing, JournalPlace};
 pub(crate) use flush::Depth;
+pub(crate) use journal_file::replay_left;
 pub(crate) use snapshot::Frozen;
 pub(crate) use ticker::flush_every;
 

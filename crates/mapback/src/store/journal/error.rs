@@ -21,6 +21,12 @@ pub enum JournalError {
     /// Another program, or another map of this one, has it open.
     #[error("the journal is in use: another program has uncommitted or unwritten changes of this file")]
     InUse,
+    /// It has commits that are not in the file, which must not be written to by this process, or the journal must not.
+    #[error(
+        "the journal has {0} bytes that were committed and are not in the file yet: have the file mapped once by somebody \
+         who may write both"
+    )]
+    Waiting(u64),
     /// A version of mapback made it that this one does not know.
     #[error(
         "the journal is of version {0}, which this mapback does not know: open the file with a newer one"

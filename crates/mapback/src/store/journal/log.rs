@@ -10,10 +10,15 @@ use std::sync::Arc;
 
 /// The journal grows by this much at the least.
 const STEP: u64 = if cfg!(miri) { 8 << 10 } else { 1 << 20 };
+/// And by this much more than is asked for at the most.
+const RESERVE: u64 = 64 << 20;
+/// So much behind a small commit is filled with zeros at a time: to sync a write over what was written before takes the file
+/// system two thirds of the time that it takes where there was only room (measured on ext4).
+const AHEAD: u64 = if cfg!(miri) { 8 << 10 } else { 512 << 10 };
 /// The longest stretch that a checkpoint moves at a time.
 const PIECE: u64 = 1 << 20;
 /// What a checkpoint holds in memory: one batch, so that a store may work on many writes at once.
-const HELD: usize = 16 << 20;
+const HELD: usize = if cfg!(miri) { 2 << 20 } else { 16 << 20 };
 
 /// The journal's end that is written to.
 pub(super) struct Log {
@@ -27,6 +32,8 @@ pub(super) struct Log {
     most: usize,
     /// The length that the medium is known to have.
     len: u64,
+    /// Up to here the medium is known to have been written.
+    written: u64,
     committed: Index,
     commit: u64,
     /// The end of the last commit.
@@ -59,6 +66,7 @@ impl Log {
             limit: options.limit,
             most: options.part.max(1),
             len: 0,
+            written: found.tail,
             committed: found.index,
             commit: found.commit,
             tail: found.tail,
@@ -136,9 +144,11 @@ impl Log {
             attempt: self.open.attempt,
         };
         head.seal(self.slot.salt, &mut bytes, &extents);
-        self.grow(self.open.at + bytes.len() as u64)?;
+        let end = self.open.at + bytes.len() as u64;
+        self.grow(end)?;
         write_full(&*self.medium, &bytes, self.open.at)?;
-        self.open.at += bytes.len() as u64;
+        self.fill_ahead(end, last && head.part == 0 && bytes.len() as u64 <= AHEAD);
+        self.open.at = end;
         self.open.part += 1;
         if bytes.capacity() <= 2 * self.most.max(HEAD) {
             // Kept for the next part.
@@ -154,11 +164,24 @@ impl Log {
             self.len = self.medium.stat()?.len;
         }
         if end > self.len {
-            let len = end.saturating_add(end / 2).next_multiple_of(STEP);
+            let len = end.saturating_add((end / 2).min(RESERVE)).next_multiple_of(STEP);
             self.medium.resize(len)?;
             self.len = len;
         }
         Ok(())
+    }
+
+    /// After a part up to `end`: if it is a `small` commit, makes the next ones of its size fall on what was written before.
+    fn fill_ahead(&mut self, end: u64, small: bool) {
+        if end <= self.written {
+            return;
+        }
+        self.written = end;
+        let zeros = AHEAD.min(self.len.saturating_sub(end));
+        // Where it fails the next part finds out.
+        if small && write_full(&*self.medium, &vec![0; zeros as usize], end).is_ok() {
+            self.written += zeros;
+        }
     }
 
     /// Ends the commit under way with one sync of the medium.
@@ -209,27 +232,22 @@ impl Log {
     pub(super) fn checkpoint(&mut self, inner: &dyn Store, salt: u64) -> io::Result<()> {
         // The store may be shorter than it was, and must not get longer.
         let end = inner.stat()?.len;
-        let mut pieces: Vec<(u64, Vec<u8>)> = Vec::new();
-        let mut held = 0;
+        let mut batch = Batch::new();
         for (range, place) in self.committed.inside(0..end) {
             let mut at = range.start;
             while at < range.end {
-                let mut bytes = vec![0; (range.end - at).min(PIECE) as usize];
-                if read_full(&*self.medium, &mut bytes, place + (at - range.start))? < bytes.len() {
+                let len = (range.end - at).min(PIECE) as usize;
+                if batch.room() < len {
+                    batch.write(inner)?;
+                }
+                let piece = batch.add(at, len);
+                if read_full(&*self.medium, piece, place + (at - range.start))? < len {
                     return Err(io::ErrorKind::UnexpectedEof.into());
                 }
-                held += bytes.len();
-                let next = at + bytes.len() as u64;
-                pieces.push((at, bytes));
-                at = next;
-                if held >= HELD {
-                    write_all(inner, &pieces)?;
-                    pieces.clear();
-                    held = 0;
-                }
+                at += len as u64;
             }
         }
-        write_all(inner, &pieces)?;
+        batch.write(inner)?;
         inner.sync()?;
         self.slot = Slot { generation: self.slot.generation + 1, salt, ..self.slot };
         self.unsettled = true;
@@ -252,19 +270,55 @@ impl Log {
     }
 }
 
-/// Writes pieces as one batch. The first error is returned.
-fn write_all(store: &dyn Store, pieces: &[(u64, Vec<u8>)]) -> io::Result<()> {
-    let mut batch: Vec<Write<'_>> = pieces.iter().map(|(off, bytes)| Write::new(*off, bytes)).collect();
-    store.write(&mut batch);
-    for write in batch {
-        let whole = write.missing().is_empty();
-        match write.error {
-            Some(error) => return Err(error),
-            None if !whole => return Err(io::ErrorKind::WriteZero.into()),
-            None => {}
-        }
-    }
-    Ok(())
+/// Pieces of the store that are written together.
+///
+/// Each begins at a multiple of [`BLOCK`] in memory, as writes past the page cache want it.
+struct Batch {
+    memory: Vec<u8>,
+    /// The first such multiple, and the end of what is in use.
+    begin: usize,
+    used: usize,
+    /// Where in the store, where in the memory, how many bytes.
+    pieces: Vec<(u64, usize, usize)>,
 }
 
+impl Batch {
+    fn new() -> Batch {
+        let memory = vec![0; HELD + BLOCK as usize];
+        let begin = memory.as_ptr().align_offset(BLOCK as usize).min(BLOCK as usize);
+        Batch { memory, begin, used: begin, pieces: Vec::new() }
+    }
+
+    /// How long the next piece may be.
+    fn room(&self) -> usize {
+        self.begin + HELD - self.used
+    }
+
+    /// Adds a piece, to be filled. There has to be room.
+    fn add(&mut self, off: u64, len: usize) -> &mut [u8] {
+        let at = self.used;
+        self.pieces.push((off, at, len));
+        self.used = (at + len - self.begin).next_multiple_of(BLOCK as usize) + self.begin;
+        &mut self.memory[at..at + len]
+    }
+
+    /// Writes all pieces and forgets them. The first error is returned.
+    fn write(&mut self, store: &dyn Store) -> io::Result<()> {
+        let part = |(off, at, len): (u64, usize, usize)| Write::new(off, &self.memory[at..at + len]);
+        let mut batch: Vec<Write<'_>> = self.pieces.drain(..).map(part).collect();
+        store.write(&mut batch);
+        for write in batch {
+            let whole = write.missing().is_empty();
+            match write.error {
+                Some(error) => return Err(error),
+                None if !whole => return Err(io::ErrorKind::WriteZero.into()),
+                None => {}
+            }
+        }
+        self.used = self.begin;
+        Ok(())
+    }
+}
+
+const _: () = assert!(PIECE <= HELD as u64 && (HELD as u64).is_multiple_of(BLOCK));
 const _: () = assert!(BLOCK.is_multiple_of(512) && BEGIN.is_multiple_of(BLOCK));

@@ -35,7 +35,7 @@ pub struct JournalOptions {
     /// The store may only be read: commits that a crash left in the journal are shown, and not written to the store.
     pub read_only: bool,
     /// Bytes of a commit that are held in memory at the most. A larger commit is written in several parts, and is one
-    /// all the same. The default is 8 MiB.
+    /// all the same. The default is 1 MiB, so that the storage has something to do while the next part is made.
     pub part: usize,
 }
 
@@ -61,7 +61,7 @@ impl JournalOptions {
 
 impl Default for JournalOptions {
     fn default() -> JournalOptions {
-        JournalOptions { limit: 64 << 20, read_only: false, part: 8 << 20 }
+        JournalOptions { limit: 64 << 20, read_only: false, part: 1 << 20 }
     }
 }
 

@@ -141,7 +141,7 @@ fn reopen_with(fd: BorrowedFd<'_>, access: OFlags) -> Result<Private, Errno> {
     let was = facts(fd)?;
     let new = with_room(|| rustix::fs::open(proc_path(fd), flags, Mode::empty()))?;
     let is = facts(new.as_fd())?;
-    let new = if super::locks::held(was.ino) { Private::stay(new) } else { Private::new(new) };
+    let new = if super::locks::held(new.as_fd(), was.ino) { Private::stay(new) } else { Private::new(new) };
     // A name like "/x (deleted)" may be somebody else's file on systems whose /proc links are plain text.
     if (was.dev, was.ino) == (is.dev, is.ino) { Ok(new) } else { Err(Errno::NOENT) }
 }
@@ -289,6 +289,14 @@ pub(crate) fn len_and_mtime(fd: BorrowedFd<'_>) -> Result<(u64, u64), Errno> {
 /// `EWOULDBLOCK` when another description of the file has it.
 pub(crate) fn lock_whole(fd: BorrowedFd<'_>) -> Result<(), Errno> {
     rustix::fs::flock(fd, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+}
+
+/// Begins to bring what was written to the storage, and waits for nothing. A hint.
+pub(crate) fn begin_writing(fd: BorrowedFd<'_>, off: u64, len: u64) {
+    const SYNC_FILE_RANGE_WRITE: usize = 2;
+    let args = [fd.as_raw_fd() as usize, off as usize, len as usize, SYNC_FILE_RANGE_WRITE, 0, 0];
+    // SAFETY: no memory is involved.
+    let _ = unsafe { call(Sysno::sync_file_range, args) };
 }
 
 /// Gives a file its room on the storage, so that later writes need no more; its length stays.

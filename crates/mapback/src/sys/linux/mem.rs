@@ -49,6 +49,8 @@ pub(crate) const MREMAP_DONTUNMAP: i32 = 4;
 pub(crate) const MS_INVALIDATE: i32 = 2;
 /// Synchronous write-back.
 pub(crate) const MS_SYNC: i32 = 4;
+/// `MS_ASYNC`.
+pub(crate) const MS_ASYNC: i32 = 1;
 
 /// Advice that the library has to know.
 pub(crate) mod advice {
@@ -150,7 +152,6 @@ pub(crate) fn msync(addr: usize, len: usize, flags: i32) -> Result<(), Errno> {
 
 /// Whether every page of a range is mapped.
 pub(crate) fn is_mapped(range: &Range<usize>) -> bool {
-    const MS_ASYNC: i32 = 1;
     msync(range.start, range.len(), MS_ASYNC) != Err(Errno::NOMEM)
 }
 

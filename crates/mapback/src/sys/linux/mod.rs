@@ -9,6 +9,7 @@ pub(crate) mod mem;
 pub(crate) mod neighbour;
 pub(crate) mod ofd;
 pub(crate) mod pagemap;
+pub(crate) mod racy;
 pub(crate) mod raw;
 pub(crate) mod region;
 pub(crate) mod shm;
