@@ -219,7 +219,9 @@ pub fn recover(options: &RecoverArgs) -> Result<ExitCode, Failure> {
         show(&keeper.discard_file(&chosen).map_err(failed)?);
         return Ok(ExitCode::SUCCESS);
     }
-    let all = keeper.settle(&chosen, options.force).map_err(failed)?;
+    let mut all = keeper.settle(&chosen, options.force).map_err(failed)?;
+    let strays = keeper.list().map_err(failed)?.into_iter().filter(|found| found.standing == Standing::Stray);
+    all.extend(strays.filter(|found| chosen(&found.path)));
     show(&all);
     let good = all.iter().all(|found| matches!(found.standing, Standing::Settled | Standing::InUse));
     Ok(ExitCode::from(u8::from(!good)))
@@ -247,8 +249,13 @@ fn show(all: &[Found]) {
             Standing::Conflict => {
                 "conflict: changed by others since; --force overwrites, --discard drops".to_owned()
             }
-            Standing::Gone => "the file is gone or was moved; --discard drops its content".to_owned(),
+            Standing::Gone => {
+                "the file is gone or was moved: move it back, or --discard drops its content".to_owned()
+            }
             Standing::Failed(error) => format!("failed: {error}"),
+            Standing::Stray => {
+                "no control block that tells of which file it is; copy it, or --discard drops it".to_owned()
+            }
             _ => "unknown".to_owned(),
         };
         let (len, processes) = (found.len, found.processes);

@@ -5,8 +5,8 @@ use crate::next::next;
 use crate::writes::changed_unseen;
 use crate::{any_images, concerned, existing, forget_fd};
 use core::ffi::CStr;
-use libc::{FILE, c_char, c_int, c_uint, mode_t, off64_t, timespec};
-use mapback::posix::{Change, Kind};
+use libc::{FILE, c_char, c_int, c_uint, mode_t, off64_t};
+use mapback::posix::{Again, Change, Kind};
 use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Mode, OFlags};
 
@@ -15,8 +15,6 @@ next! {
     fn openat64(dir: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int;
     fn fopen64(path: *const c_char, mode: *const c_char) -> *mut FILE;
     fn freopen64(path: *const c_char, mode: *const c_char, old: *mut FILE) -> *mut FILE;
-    fn futimens(fd: c_int, times: *const timespec) -> c_int;
-    fn utimensat(dir: c_int, path: *const c_char, times: *const timespec, flags: c_int) -> c_int;
     fn ftruncate64(fd: c_int, len: off64_t) -> c_int;
     fn truncate64(path: *const c_char, len: off64_t) -> c_int;
     fn fallocate64(fd: c_int, mode: c_int, off: off64_t, len: off64_t) -> c_int;
@@ -191,48 +189,13 @@ unsafe extern "C-unwind" fn freopen(path: *const c_char, mode: *const c_char, ol
     unsafe { freopen64(path, mode, old) }
 }
 
-/// # Safety
-/// As libc's.
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn futimens(fd: c_int, times: *const timespec) -> c_int {
-    // SAFETY: the program's own request.
-    changing(fd, Change::Nothing, || unsafe { real::futimens(fd, times) })
-}
-
-/// The times of a file are how a change by others is noticed: one that the program makes is none.
-///
-/// # Safety
-/// As libc's.
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn utimensat(
-    dir: c_int,
-    path: *const c_char,
-    times: *const timespec,
-    flags: c_int,
-) -> c_int {
-    // SAFETY: the program's own request.
-    let call = || unsafe { real::utimensat(dir, path, times, flags) };
-    if any_images().is_none() || path.is_null() {
-        return call();
-    }
-    // SAFETY: not −1, which `openat` takes for a descriptor that is not open; the kernel judges it.
-    let at = unsafe { BorrowedFd::borrow_raw(if dir == -1 { i32::MAX } else { dir }) };
-    // SAFETY: the program gave the kernel a path.
-    let name = unsafe { CStr::from_ptr(path) };
-    let follow = if flags & libc::AT_SYMLINK_NOFOLLOW != 0 { OFlags::NOFOLLOW } else { OFlags::empty() };
-    match rustix::fs::openat(at, name, OFlags::PATH | OFlags::CLOEXEC | follow, Mode::empty()) {
-        Ok(file) => changing_at(&file, call, |value| value == 0),
-        Err(_) => call(),
-    }
-}
-
 /// Runs a call that changes the file behind `fd`; its value is −1 with `errno`, or good.
-fn changing(fd: c_int, change: Change, call: impl Fn() -> c_int) -> c_int {
+pub(crate) fn changing(fd: c_int, change: Change, call: impl Fn() -> c_int) -> c_int {
     changing_to(fd, Kind::Writes, change, call, |value| value == 0)
 }
 
 /// As [`changing`], for a file that was looked up for this call alone: the number stands for something else next.
-fn changing_at(file: &OwnedFd, call: impl Fn() -> c_int, good: impl Fn(c_int) -> bool) -> c_int {
+pub(crate) fn changing_at(file: &OwnedFd, call: impl Fn() -> c_int, good: impl Fn(c_int) -> bool) -> c_int {
     let done = changing_to(file.as_raw_fd(), Kind::Writes, Change::Nothing, call, good);
     forget_fd(file.as_raw_fd());
     done
@@ -249,7 +212,7 @@ fn changing_to(
     let Some(space) = concerned(fd) else {
         let done = call();
         if good(done) {
-            changed_unseen(fd, change, &[]);
+            changed_unseen(fd, change, Again::No);
         }
         return done;
     };

@@ -19,6 +19,8 @@ mod settings;
 mod signals;
 mod streams;
 mod syscalls;
+mod times;
+mod users;
 mod writes;
 
 use mapback::posix::Space;

@@ -6,7 +6,7 @@ use crate::next::next;
 use crate::reads::vectors;
 use libc::{c_int, c_uint, c_void, iovec, off64_t, size_t, ssize_t};
 use mapback::Errno;
-use mapback::posix::{Change, Kind};
+use mapback::posix::{Again, Change, Kind};
 use mapback::raw::{self, Sysno};
 use rustix::fd::BorrowedFd;
 use rustix::fs::{OFlags, SeekFrom};
@@ -47,25 +47,40 @@ fn write_through(fd: c_int, off: Option<i64>, nr: Sysno, args: [usize; 6]) -> ss
     // SAFETY: the program's own request.
     let call = || unsafe { raw::call(nr, args) };
     let Some(space) = concerned(fd) else { return count(call()) };
-    let done = space.changing(fd, Kind::Writes, || {
+    let known = || {
         let done = call();
         let change = done.map_or(Change::Nothing, |n| wrote(fd, off, n as u64));
         (done, change)
-    });
-    count(done.and_then(|done| done))
+    };
+    count(match space.changing_image(fd, Kind::Writes, known) {
+        Ok(done) => done.and_then(|done| done),
+        // It was somebody else's count, or a dead one's: as if it had not been concerned.
+        Err(_) => {
+            let done = call();
+            if let Ok(n @ 1..) = done {
+                wrote_unseen(fd, off, nr, args, n);
+            }
+            done
+        }
+    })
 }
 
 /// After a call that wrote `n` bytes to a file which nobody had mapped when it began.
 #[cold]
 #[inline(never)]
 fn wrote_unseen(fd: c_int, off: Option<i64>, nr: Sysno, args: [usize; 6], n: usize) {
-    // Only where the program said where it writes is that sure.
-    let again = if off.is_some() && !appends(fd) { buffers(nr, args, n) } else { Vec::new() };
-    changed_unseen(fd, wrote(fd, off, n as u64), &again);
+    let written = buffers(nr, args, n);
+    let again = match off {
+        // What lies behind the end of the file is written back by nobody who has not seen it.
+        _ if appends(fd) => Again::No,
+        Some(_) => Again::There(&written),
+        None => Again::Perhaps(&written),
+    };
+    changed_unseen(fd, wrote(fd, off, n as u64), again);
 }
 
 /// After a call that changed a file which nobody had mapped when it began.
-pub(crate) fn changed_unseen(fd: c_int, change: Change, again: &[(usize, usize)]) {
+pub(crate) fn changed_unseen(fd: c_int, change: Change, again: Again<'_>) {
     if let Some(space) = concerned(fd)
         && let Err(errno) = space.after_unseen_change(fd, &change, again)
     {
@@ -184,28 +199,54 @@ unsafe extern "C-unwind" fn pwritev64v2(
     writing!(fd, at, Sysno::pwritev2, args, real::pwritev64v2(fd, iov, n, off, flags))
 }
 
-/// Makes a call that copies from one descriptor to another.
-fn copy_through(from: c_int, to: c_int, off: Option<i64>, call: impl Fn() -> ssize_t) -> ssize_t {
+/// What was copied by a call that began when nobody had mapped the file to which it went, read again from where it came
+/// from, if that can be.
+fn source(from: c_int, at: Option<i64>, n: usize) -> Vec<u8> {
+    const MOST: usize = 16 << 20;
+    // SAFETY: open: the call on it has just succeeded.
+    let from = unsafe { BorrowedFd::borrow_raw(from) };
+    let here = || rustix::fs::seek(from, SeekFrom::Current(0)).map(|end| end.saturating_sub(n as u64));
+    let Ok(at) = at.map_or_else(here, |at| Ok(at as u64)) else { return Vec::new() };
+    let mut bytes = vec![0; if n <= MOST { n } else { 0 }];
+    let read = rustix::io::pread(from, &mut bytes[..], at);
+    if read == Ok(n) { bytes } else { Vec::new() }
+}
+
+/// Makes a call that copies from one descriptor to another, at these offsets or at the files' own.
+fn copy_through(
+    (from, from_at): (c_int, Option<i64>),
+    (to, off): (c_int, Option<i64>),
+    call: impl Fn() -> ssize_t,
+) -> ssize_t {
     if let Some(space) = concerned(from)
         && let Err(errno) = space.before_read(from)
     {
         return count(Err(errno));
     }
-    let Some(space) = concerned(to) else {
+    let unseen = || {
         let done = call();
         if done > 0 && concerned(to).is_some() {
-            changed_unseen(to, wrote(to, off, done as u64), &[]);
+            let copied = source(from, from_at, done as usize);
+            let buffers = [(copied.as_ptr() as usize, copied.len())];
+            let again = match off {
+                _ if appends(to) || copied.is_empty() => Again::No,
+                Some(_) => Again::There(&buffers),
+                None => Again::Perhaps(&buffers),
+            };
+            changed_unseen(to, wrote(to, off, done as u64), again);
         }
-        return done;
+        done
     };
-    let done = space.changing(to, Kind::Writes, || {
+    let Some(space) = concerned(to) else { return unseen() };
+    let done = space.changing_image(to, Kind::Writes, || {
         let done = call();
         let failed = (done < 0).then(last_error);
         ((done, failed), if done > 0 { wrote(to, off, done as u64) } else { Change::Nothing })
     });
     match done {
-        Ok((_, Some(errno))) | Err(errno) => count(Err(errno)),
-        Ok((done, None)) => done,
+        Err(_) => unseen(),
+        Ok(Ok((_, Some(errno))) | Err(errno)) => count(Err(errno)),
+        Ok(Ok((done, None))) => done,
     }
 }
 
@@ -221,8 +262,10 @@ unsafe extern "C-unwind" fn sendfile(out: c_int, from: c_int, off: *mut off64_t,
 /// As libc's.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn sendfile64(out: c_int, from: c_int, off: *mut off64_t, len: size_t) -> ssize_t {
+    // SAFETY: null or a valid offset, as the program promised libc; read before the kernel moves it on.
+    let at = unsafe { off.as_ref().copied() };
     // SAFETY: the program's own request.
-    copy_through(from, out, None, || unsafe { real::sendfile64(out, from, off, len) })
+    copy_through((from, at), (out, None), || unsafe { real::sendfile64(out, from, off, len) })
 }
 
 /// # Safety
@@ -237,9 +280,10 @@ pub(crate) unsafe extern "C-unwind" fn copy_file_range(
     flags: c_uint,
 ) -> ssize_t {
     // SAFETY: null or a valid offset, as the program promised libc; read before the kernel moves it on.
-    let at = unsafe { to_off.as_ref().copied() };
+    let at = unsafe { (from_off.as_ref().copied(), to_off.as_ref().copied()) };
     // SAFETY: the program's own request.
-    copy_through(from, to, at, || unsafe { real::copy_file_range(from, from_off, to, to_off, len, flags) })
+    let call = || unsafe { real::copy_file_range(from, from_off, to, to_off, len, flags) };
+    copy_through((from, at.0), (to, at.1), call)
 }
 
 /// Waits for the pipe outside of the lock that [`copy_through`] takes: who fills it may need that lock.
@@ -257,9 +301,10 @@ unsafe extern "C-unwind" fn splice(
 ) -> ssize_t {
     let call = |flags| {
         // SAFETY: null or a valid offset, as the program promised libc; read before the kernel moves it on.
-        let at = unsafe { to_off.as_ref().copied() };
+        let at = unsafe { (from_off.as_ref().copied(), to_off.as_ref().copied()) };
         // SAFETY: the program's own request.
-        copy_through(from, to, at, || unsafe { real::splice(from, from_off, to, to_off, len, flags) })
+        let call = || unsafe { real::splice(from, from_off, to, to_off, len, flags) };
+        copy_through((from, at.0), (to, at.1), call)
     };
     // SAFETY: whether the program's number is open the kernel says.
     let open = |fd| unsafe { BorrowedFd::borrow_raw(fd) };

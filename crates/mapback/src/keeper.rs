@@ -27,6 +27,8 @@ pub enum Standing {
     Gone,
     /// The file cannot be opened or written.
     Failed(Errno),
+    /// A memory whose control block is missing, by its own path, or damaged: it is not sure of which file it is.
+    Stray,
 }
 
 /// One image of the user's.
@@ -78,7 +80,17 @@ impl Keeper {
     /// Those of reading the directory.
     pub fn list(&mut self) -> Result<Vec<Found>, Errno> {
         let names = shared::all(&self.dir)?;
-        Ok(names.iter().filter_map(|name| self.look(name)).collect())
+        let known = names.iter().filter_map(|name| self.look(name));
+        Ok(known.chain(self.strays()?.into_iter().map(|(_, found)| found)).collect())
+    }
+
+    /// What has no control block, by its name in the directory.
+    fn strays(&self) -> Result<Vec<(String, Found)>, Errno> {
+        let told = |(name, len): (String, u64)| {
+            let path = self.dir.path().join(&name);
+            (name, Found { path, len, processes: 0, standing: Standing::Stray })
+        };
+        Ok(shared::strays(&self.dir)?.into_iter().map(told).collect())
     }
 
     fn look(&self, name: &str) -> Option<Found> {
@@ -88,6 +100,7 @@ impl Keeper {
         control.unlock();
         let path = control.header().map(|(_, path)| path).unwrap_or_default();
         let standing = match () {
+            () if neighbours.live.is_empty() && control.is_damaged(&self.dir) => Standing::Stray,
             () if control.record().conflict => Standing::Conflict,
             () if neighbours.dead.iter().any(|(_, slot)| slot.owes) => Standing::LeftBehind,
             () if neighbours.live.is_empty() => Standing::Settled,
@@ -122,6 +135,10 @@ impl Keeper {
         if before.standing == Standing::Settled {
             self.take_away(name);
             return Standing::Settled;
+        }
+        if before.standing == Standing::Stray {
+            self.take_away(name);
+            return Standing::Stray;
         }
         if before.standing == Standing::InUse {
             let _ = self.look_up(name);
@@ -188,6 +205,10 @@ impl Keeper {
                 self.discard(&name);
                 all.push(found);
             }
+        }
+        for (name, found) in self.strays()?.into_iter().filter(|(_, found)| chosen(&found.path)) {
+            shared::discard_stray(&self.dir, &name);
+            all.push(found);
         }
         Ok(all)
     }

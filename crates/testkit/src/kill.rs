@@ -19,6 +19,18 @@ pub fn begin() {
 /// # Errors
 /// When it cannot be started or traced, or did not end well by itself.
 pub fn run(command: &mut Command, nth: usize) -> io::Result<usize> {
+    traced(command, nth, false)
+}
+
+/// As [`run`], for a program that knows nothing of this: the count begins when it does, and it may end as it likes.
+///
+/// # Errors
+/// When it cannot be started or traced.
+pub fn run_any(command: &mut Command, nth: usize) -> io::Result<usize> {
+    traced(command, nth, true)
+}
+
+fn traced(command: &mut Command, nth: usize, any: bool) -> io::Result<usize> {
     let prepare = || {
         // SAFETY: both are plain system calls. A group of its own lets us wait for its threads and for no others.
         let ready = unsafe { libc::setpgid(0, 0) == 0 && libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) == 0 };
@@ -28,7 +40,7 @@ pub fn run(command: &mut Command, nth: usize) -> io::Result<usize> {
     unsafe { command.pre_exec(prepare) };
     let mut child = command.spawn()?;
     let pid = child.id() as libc::pid_t;
-    let result = trace(pid, nth);
+    let result = trace(pid, nth, any);
     let _ = child.kill();
     // The first thread can be waited for only after all others.
     while wait(pid).is_ok() {}
@@ -44,13 +56,14 @@ fn wait(group: libc::pid_t) -> io::Result<(libc::pid_t, i32)> {
     if thread < 0 { Err(io::Error::last_os_error()) } else { Ok((thread, status)) }
 }
 
-fn trace(pid: libc::pid_t, nth: usize) -> io::Result<usize> {
+fn trace(pid: libc::pid_t, nth: usize, any: bool) -> io::Result<usize> {
     const SYSCALL: i32 = libc::SIGTRAP | 0x80;
-    let (mut started, mut counting, mut stops) = (false, false, 0);
+    let (mut started, mut counting, mut stops) = (false, any, 0);
     loop {
         let (thread, status) = wait(pid)?;
         if !libc::WIFSTOPPED(status) {
-            match (thread == pid, libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0) {
+            let good = libc::WIFEXITED(status) && (any || libc::WEXITSTATUS(status) == 0);
+            match (thread == pid, good) {
                 (true, true) => return Ok(stops),
                 (true, false) => return Err(io::Error::other(format!("the program ended with {status:#x}"))),
                 (false, _) => continue,

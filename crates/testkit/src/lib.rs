@@ -11,6 +11,7 @@ pub mod passthrough;
 #[cfg(target_arch = "x86_64")]
 pub mod probe;
 mod server_program;
+pub mod stop;
 pub mod store;
 
 pub use mount::DirectIoMount;

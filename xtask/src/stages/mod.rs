@@ -14,7 +14,7 @@ pub(crate) mod several;
 pub(crate) mod sharing;
 pub(crate) mod sqlite;
 mod unit;
-mod windows;
+pub(crate) mod windows;
 
 use anyhow::Result;
 
@@ -51,7 +51,7 @@ const C_LIBRARY: [Need; 5] = [Need::CC, Need::LIBC, Need::PKG_CONFIG, Need::CMAK
 const C_LIBRARY_BY_CARGO_C: [Need; 7] =
     [Need::CargoC, Need::SSL, Need::CC, Need::LIBC, Need::PKG_CONFIG, Need::CMAKE, Need::MAKE];
 const RUST_SOURCES: [Need; 3] = [Need::RUSTC, Need::CARGO, Need::RUST_SOURCES];
-const WINDOWS: [Need; 8] = [
+pub(crate) const WINDOWS: [Need; 8] = [
     Need::RUSTC,
     Need::CARGO,
     Need::RUST_SOURCES,

@@ -84,6 +84,16 @@ pub enum Ask {
         by: FlushBy,
         path: PathBuf,
     },
+    /// Sets a file's times to so many seconds after 1970
+    Times {
+        by: TimesBy,
+        path: PathBuf,
+        seconds: i64,
+    },
+    /// Becomes another user for good
+    SetUser {
+        user: u32,
+    },
     Lock {
         by: LockBy,
         fd: i32,
@@ -254,6 +264,32 @@ pub enum FlushBy {
     Sync,
 }
 
+/// Ways of setting a file's times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[allow(missing_docs)]
+pub enum TimesBy {
+    Futimens,
+    Utimensat,
+    Utimes,
+    Futimes,
+    Lutimes,
+    Futimesat,
+    Utime,
+}
+
+impl TimesBy {
+    /// All of them.
+    pub const ALL: [TimesBy; 7] = [
+        TimesBy::Futimens,
+        TimesBy::Utimensat,
+        TimesBy::Utimes,
+        TimesBy::Futimes,
+        TimesBy::Lutimes,
+        TimesBy::Futimesat,
+        TimesBy::Utime,
+    ];
+}
+
 /// Kinds of locks, all exclusive and without waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs)]
@@ -270,6 +306,15 @@ pub enum ForkBy {
     Fork,
     /// libc's `clone`, sharing nothing
     Clone,
+    /// The system call `fork` by its number; where there is none, as `CloneByNumber`
+    ForkByNumber,
+    /// The system call `clone` by its number, without a stack of the child's own
+    CloneByNumber,
+}
+
+impl ForkBy {
+    /// All of them.
+    pub const ALL: [ForkBy; 4] = [ForkBy::Fork, ForkBy::Clone, ForkBy::ForkByNumber, ForkBy::CloneByNumber];
 }
 
 /// Ways for a process to end, or for its program.

@@ -8,7 +8,7 @@ use std::path::Path;
 use libc::{O_RDONLY, O_RDWR, O_WRONLY, iovec};
 
 use super::calls::done;
-use super::{Answer, FlushBy, ReadBy, ResizeBy, WriteBy};
+use super::{Answer, FlushBy, ReadBy, ResizeBy, TimesBy, WriteBy};
 use crate::calls::{self, Errno, count, kernel};
 use crate::file::try_open;
 use crate::map;
@@ -240,6 +240,30 @@ pub(super) fn flush(by: FlushBy, path: &Path) -> Result<i32, Errno> {
                 libc::sync();
                 Ok(0)
             }
+        }
+    }
+}
+
+pub(super) fn set_times(by: TimesBy, path: &Path, seconds: i64) -> Result<i32, Errno> {
+    unsafe extern "C" {
+        fn futimesat(dir: i32, path: *const libc::c_char, times: *const libc::timeval) -> i32;
+    }
+    let file = try_open(path, O_RDWR)?;
+    let name = name(path);
+    let precise = [libc::timespec { tv_sec: seconds, tv_nsec: 0 }; 2];
+    let times = [libc::timeval { tv_sec: seconds, tv_usec: 0 }; 2];
+    let rough = libc::utimbuf { actime: seconds, modtime: seconds };
+    let (fd, name, here) = (file.as_raw_fd(), name.as_ptr(), libc::AT_FDCWD);
+    // SAFETY: the name ends in NUL, and each of the times lives through the call.
+    unsafe {
+        match by {
+            TimesBy::Futimens => done(libc::futimens(fd, precise.as_ptr())),
+            TimesBy::Utimensat => done(libc::utimensat(here, name, precise.as_ptr(), 0)),
+            TimesBy::Utimes => done(libc::utimes(name, times.as_ptr())),
+            TimesBy::Futimes => done(libc::futimes(fd, times.as_ptr())),
+            TimesBy::Lutimes => done(libc::lutimes(name, times.as_ptr())),
+            TimesBy::Futimesat => done(futimesat(here, name, times.as_ptr())),
+            TimesBy::Utime => done(libc::utime(name, &rough)),
         }
     }
 }

@@ -3,14 +3,20 @@
 //! An error or a fresh image; never a crash, a hang, a read of another's data or a write outside the file. Always under
 //! mapback: the kernel has no such directory. Tests whose names begin with `i4_users_` play several users, and need root.
 
+mod becoming;
 mod directory;
 mod flipped;
+mod leftovers;
 mod live;
 mod mutation;
+mod outsiders;
 mod planted;
+mod recovery;
 mod users;
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
+use std::process::Stdio;
 
 use mapback_conformance::actor::{Actor, Answer, Ask, End};
 use mapback_conformance::map::RW;
@@ -43,6 +49,13 @@ fn image_of(scene: &Scene, file: &TestFile) -> [PathBuf; 2] {
         scene.images().join(name.unwrap_or_else(|| panic!("no {suffix} among {new:?}")))
     };
     [with(".ctl"), with(".img")]
+}
+
+/// `mapback recover`: its status, and what it says on standard output.
+#[track_caller]
+fn recover(scene: &Scene, words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> (Option<i32>, String) {
+    let output = scene.recover(words).stdout(Stdio::piped()).output().expect("mapback recover");
+    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// A program comes, maps the file, looks, stores a byte and ends well. Either it gets an error from `mmap`, or it sees

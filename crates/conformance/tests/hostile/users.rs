@@ -12,19 +12,19 @@ use crate::{image_of, try_map, visit};
 const NOBODY: u32 = 65534;
 
 #[track_caller]
-fn need_root() {
+pub fn need_root() {
     // SAFETY: asks for a number.
     let user = unsafe { libc::geteuid() };
     assert_eq!(user, 0, "this test plays several users: run it as root, or leave it out by name");
 }
 
 /// A user's directories of images under /dev/shm. Each test has a user of its own; they are removed before and after.
-struct Place {
-    user: u32,
+pub struct Place {
+    pub user: u32,
 }
 
 impl Place {
-    fn of(user: u32) -> Place {
+    pub fn of(user: u32) -> Place {
         let place = Place { user };
         place.clear();
         place
@@ -59,7 +59,7 @@ impl Drop for Place {
 }
 
 /// A file that a user owns, in a scene whose images are where mapback puts them by itself.
-fn file_of(scene: &mut Scene, user: u32, mode: u32) -> TestFile {
+pub fn file_of(scene: &mut Scene, user: u32, mode: u32) -> TestFile {
     scene.shared_dir = None;
     let file = scene.file(3 * page());
     chown(file.path(), Some(user), Some(user)).expect("chown");

@@ -93,6 +93,16 @@ fn p30_each_end_of_a_child_made_by_clone() {
 }
 
 #[test]
+fn p30_each_end_of_a_child_forked_by_number() {
+    ends_of_a_child(|parent| parent.fork(mapback_conformance::actor::ForkBy::ForkByNumber), true);
+}
+
+#[test]
+fn p30_each_end_of_a_child_cloned_by_number() {
+    ends_of_a_child(|parent| parent.fork(mapback_conformance::actor::ForkBy::CloneByNumber), true);
+}
+
+#[test]
 fn p31_each_end_of_a_program_that_was_spawned() {
     ends_of_a_child(|parent| parent.spawn(), false);
 }

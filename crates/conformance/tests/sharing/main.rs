@@ -4,6 +4,7 @@
 //! the command. `MAPBACK_TEST_DIR` names the directory in which the files are made.
 
 mod coherence;
+mod first_map;
 mod growth;
 mod hammer;
 mod life;

@@ -6,7 +6,7 @@ use mapback_conformance::{page, scene};
 #[test]
 fn p30_a_child_and_a_stranger_share_with_the_parent() {
     let scene = scene!();
-    for by in [ForkBy::Fork, ForkBy::Clone] {
+    for by in ForkBy::ALL {
         let file = scene.file(4 * page());
         let (parent, stranger) = (scene.actor(), scene.actor());
         let map = parent.map(&file, 4 * page());
@@ -34,7 +34,7 @@ fn p30_a_child_and_a_stranger_share_with_the_parent() {
 #[test]
 fn p30_a_child_stores_after_its_parent_has_gone() {
     let scene = scene!();
-    for by in [ForkBy::Fork, ForkBy::Clone] {
+    for by in ForkBy::ALL {
         let file = scene.file(2 * page());
         let parent = scene.actor();
         let map = parent.map(&file, 2 * page());

@@ -313,17 +313,18 @@ fn snapshot(from: *mut u8, len: usize) -> Vec<u8> {
     copy
 }
 
-/// Replaces, in unmarked pages from `start` on, each byte that differs in `fresh`, if it is still as in `before`.
-/// `exact`: the pristine copy, if there is one, tells which bytes are this process's own changes.
+/// Replaces, from `start` on, each byte that differs in `fresh`, if it is still as in `before`; not in marked pages.
+/// `exact`: the pristine copy, if there is one, tells which bytes are this process's own changes, of marked pages, too.
 fn replace(io: &mut Io, start: u64, before: &[u8], fresh: &[u8], exact: bool) {
     use core::sync::atomic::AtomicU8;
     let page = os::page_size();
     for (nth, (was, new)) in before.chunks(page).zip(fresh.chunks(page)).enumerate() {
         let at = start + (nth * page) as u64;
-        if io.marks.contains((at / page as u64) as usize) {
+        let stored = io.pristine.as_ref().filter(|_| exact).map(|p| p.get(at as usize, was.len()).to_vec());
+        // Who compares counts every page as changed, and knows better.
+        if stored.is_none() && io.marks.contains((at / page as u64) as usize) {
             continue;
         }
-        let stored = io.pristine.as_ref().filter(|_| exact).map(|p| p.get(at as usize, was.len()).to_vec());
         for (i, (a, b)) in was.iter().zip(new).enumerate() {
             if a != b && stored.as_ref().is_none_or(|stored| stored[i] == *a) {
                 // SAFETY: inside the window; an atomic byte, because the program may store into it right now.

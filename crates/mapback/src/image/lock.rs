@@ -182,7 +182,8 @@ impl Io {
             // Those who compare must know that somebody else writes.
             let shared = record.shared || control.is_visitor();
             // It cannot grow, so that there is room for it. Should it fail all the same, a recovery finds a conflict.
-            let _ = control.write(Record { busy: true, ours, shared, ..record });
+            // If it is not as it was left already, that has to be known should this process die: its stamp tells.
+            let _ = control.write(Record { busy: !self.foreign, ours, shared, ..record });
         }
     }
 
@@ -240,6 +241,12 @@ impl Io {
     /// The length of the file in its store, now.
     pub(crate) fn store_len(&self) -> Result<u64, Errno> {
         self.store().len()
+    }
+
+    /// Makes the file longer, which nothing but [`Image::settle`] by force does. Its stamp then.
+    pub(super) fn grow_store(&self, len: u64) -> Result<Stamp, Errno> {
+        os::file::with_file_size(len, || self.store().set_len(len))?;
+        self.store().stamp()
     }
 
     /// Length and time of the file, now.

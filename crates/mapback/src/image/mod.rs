@@ -4,6 +4,7 @@
 //! the zero tail of the last page, refuses what lies past the end, and follows a truncation in every map at
 //! once. The library looks at it through a window of its own, which no tracker watches.
 
+mod again;
 mod load;
 mod lock;
 mod marks;
@@ -323,6 +324,8 @@ impl Image {
                      It and its parent must not write to the file at the same time",
                     self.name.display()
                 ));
+                // It is the parent's, whose leave this process must not take.
+                io.control = None;
             }
         }
         // SAFETY: the caller vouches that the lock is held and its guard forgotten.

@@ -133,10 +133,17 @@ impl Image {
     /// Marks each page that differs from the file.
     fn compare_with_file(&self, io: &mut Locked<'_>, force: bool) -> Settled {
         const CHUNK: usize = 1 << 20;
-        let foreign = io.is_foreign();
-        let Ok(stamp) = io.stamp() else { return Settled::NotHere };
+        let foreign = io.is_foreign() || io.record().is_some_and(|record| record.conflict);
+        let Ok(mut stamp) = io.stamp() else { return Settled::NotHere };
         if foreign && !force {
             return Settled::Conflict;
+        }
+        if foreign && stamp.len < self.len() {
+            // It was others who made it shorter, and what they did is to be undone: else the rest would be nowhere.
+            match io.grow_store(self.len()) {
+                Ok(longer) => stamp = longer,
+                Err(_) => return Settled::NotHere,
+            }
         }
         if stamp.len != self.len() && self.follow_file(io, stamp.len).is_err() {
             return Settled::NotHere;
@@ -302,6 +309,35 @@ impl Image {
 mod tests {
     use super::*;
     use std::os::fd::AsFd;
+
+    /// Who dies while it writes to a file that others had changed before leaves that known: else what it left would be
+    /// written over their bytes.
+    #[test]
+    fn others_changes_stay_known_while_somebody_writes() {
+        let scratch = std::env::temp_dir().join(format!("mapback-foreign-{}", os::pid()));
+        let dir = Arc::new(Dir::open(Some(&scratch)).unwrap());
+        let path = scratch.join("file");
+        for ours in [false, true] {
+            std::fs::write(&path, vec![7; 10_000]).unwrap();
+            let file = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+            let id = os::file::identity(file.as_fd()).unwrap();
+            let owner = Image::new(id, file.as_fd(), true, false, Some(dir.clone())).unwrap();
+            owner.load().unwrap();
+            assert!(!owner.lock().is_foreign());
+            owner.lock().begin_changing(ours);
+            assert!(!owner.lock().is_foreign(), "ours {ours}: nobody else wrote");
+            owner.lock().end_changing();
+            file.set_len(9_000).unwrap();
+            assert!(owner.lock().is_foreign());
+            owner.lock().begin_changing(ours);
+            // And here its process ends.
+            drop(owner);
+            let visitor = Image::visit(id, file.as_fd(), true, &dir).unwrap().expect("the image is there");
+            assert!(visitor.lock().is_foreign(), "ours {ours}: forgotten");
+            std::fs::remove_file(&path).unwrap();
+        }
+        std::fs::remove_dir_all(scratch).unwrap();
+    }
 
     /// What a visitor sees for the first time is no change of its own: a keeper would put it over what outsiders wrote.
     #[test]

@@ -122,7 +122,7 @@ impl Image {
         match next {
             // Past the page cache two writers are serial only if a lock makes them so.
             // SAFETY: the runs are inside the window, which covers the image's length.
-            Next::Sync if self.dir.is_some() || !self.is_shared() => unsafe { io.store().write_many(runs) },
+            Next::Sync if io.control.is_some() || !self.is_shared() => unsafe { io.store().write_many(runs) },
             _ => runs.iter_mut().for_each(|run| {
                 // SAFETY: as above.
                 unsafe { run.write_rest(io.store()) }

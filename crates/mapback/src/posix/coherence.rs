@@ -27,6 +27,18 @@ pub enum Change {
     Nothing,
 }
 
+/// What a call wrote that began before there was an image, and may have to be written once more: buffers, each by address
+/// and length.
+#[derive(Clone, Copy, Debug)]
+pub enum Again<'b> {
+    /// It is not known any more.
+    No,
+    /// It went just where it is thought to have gone.
+    There(&'b [(usize, usize)]),
+    /// It went there, unless somebody with the same open file has moved the file offset since.
+    Perhaps(&'b [(usize, usize)]),
+}
+
 /// What has to be known of a call before it is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -157,9 +169,31 @@ impl Space {
         kind: Kind,
         call: impl FnOnce() -> (T, Change),
     ) -> Result<T, Errno> {
+        match self.changing_image(number, kind, call) {
+            Ok(done) => done,
+            Err(call) => {
+                let (value, change) = call();
+                self.after_unseen_change(number, &change, Again::No)?;
+                Ok(value)
+            }
+        }
+    }
+
+    /// As [`Space::changing`], if the file has an image. Else the call is given back without having been made.
+    ///
+    /// # Errors
+    /// The call; inside, as [`Space::changing`].
+    pub fn changing_image<T, C: FnOnce() -> (T, Change)>(
+        &self,
+        number: i32,
+        kind: Kind,
+        call: C,
+    ) -> Result<Result<T, Errno>, C> {
         while let Some(image) = self.image_of(number) {
-            if kind != Kind::Writes {
-                self.write_back(&image, Next::Nothing)?;
+            if kind != Kind::Writes
+                && let Err(errno) = self.write_back(&image, Next::Nothing)
+            {
+                return Ok(Err(errno));
             }
             // No write-back of any process may put older bytes over what the call writes, nor a map miss it.
             let mut state = self.enter();
@@ -168,14 +202,14 @@ impl Space {
             let (value, change) = call();
             self.take_change(&mut state, &image, &mut locked, kind, &change);
             drop(locked);
-            if change == Change::Unknown {
-                refresh_in(&mut state, &image, 0..u64::MAX)?;
+            if change == Change::Unknown
+                && let Err(errno) = refresh_in(&mut state, &image, 0..u64::MAX)
+            {
+                return Ok(Err(errno));
             }
-            return Ok(value);
+            return Ok(Ok(value));
         }
-        let (value, change) = call();
-        self.after_unseen_change(number, &change, &[])?;
-        Ok(value)
+        Err(call)
     }
 
     /// Ends [`Locked::begin_changing`]: takes over what a call did to the file.
@@ -199,23 +233,26 @@ impl Space {
     }
 
     /// After a call that changed a file which had no image before. Somebody may have made one meanwhile, and have read
-    /// the file too early. `again`: what was written where `change` says, and nowhere else; it is written once more,
-    /// since a write-back may have put what was read over it.
+    /// the file too early. What was written is written once more, since a write-back may have put what was read over it.
     ///
     /// # Errors
     /// Those of reading.
-    pub fn after_unseen_change(
-        &self,
-        number: i32,
-        change: &Change,
-        again: &[(usize, usize)],
-    ) -> Result<(), Errno> {
+    pub fn after_unseen_change(&self, number: i32, change: &Change, again: Again<'_>) -> Result<(), Errno> {
         while let Some(image) = self.image_of(number) {
             let mut state = self.enter();
             let Some(mut locked) = state.lock_current(&image) else { continue };
             locked.begin_changing(false);
             if let Change::Wrote(bytes) = change {
-                locked.write_again(bytes.start, again);
+                match again {
+                    Again::There(buffers) => locked.write_again(bytes.start, buffers),
+                    // Threads share each open file, as processes seldom do.
+                    Again::Perhaps(buffers)
+                        if os::is_single_threaded() && image.went_over(&locked, bytes, buffers) =>
+                    {
+                        locked.write_again(bytes.start, buffers);
+                    }
+                    Again::Perhaps(_) | Again::No => {}
+                }
             }
             self.take_change(&mut state, &image, &mut locked, Kind::Writes, change);
             drop(locked);

@@ -18,7 +18,7 @@ mod table;
 mod trackers;
 mod unmap;
 
-pub use coherence::{Change, Kind};
+pub use coherence::{Again, Change, Kind};
 pub use policy::{Config, Mode, Share};
 pub use registry::{forget_all_fds, forget_fd, may_have_image, may_have_images};
 pub use remap::Remap;
@@ -157,15 +157,26 @@ impl Space {
         let uid = os::effective_uid();
         match &*shared {
             Some((user, dir)) if *user == uid => dir.clone(),
-            before => {
-                if before.is_some() {
-                    registry::connect(&self.config.share);
-                }
+            // A `vfork` child that became somebody else: all of this is its parent's.
+            _ if self.is_foreign() => None,
+            _ => {
+                registry::connect(&self.config.share);
                 let dir = self.open_dir();
                 *shared = Some((uid, dir.clone()));
                 dir
             }
         }
+    }
+
+    /// The process has become another user: from now on it looks among that user's images. Does nothing in a process
+    /// that merely borrows the address space.
+    pub fn user_changed(&self) {
+        if self.is_foreign() {
+            return;
+        }
+        let _blocked = Blocked::new();
+        let _one_at_a_time = self.shared.lock();
+        registry::connect(&self.config.share);
     }
 
     fn open_dir(&self) -> Option<Arc<Dir>> {

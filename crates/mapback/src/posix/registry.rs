@@ -8,8 +8,8 @@
 
 use super::policy::Share;
 use crate::sys::os::file::{self, FileId, digest};
-use crate::sys::os::{fd, sysv};
-use core::sync::atomic::{AtomicPtr, AtomicU16, AtomicU32, AtomicU64, Ordering};
+use crate::sys::os::{self, fd, sysv};
+use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicU16, AtomicU32, AtomicU64, Ordering};
 
 const COUNTS: usize = 4096;
 /// Descriptors that are remembered.
@@ -31,6 +31,14 @@ static OWN: Table = Table {
     counts: [const { AtomicU16::new(0) }; COUNTS],
 };
 
+/// The user whose table that is.
+static USER: AtomicU32 = AtomicU32::new(u32::MAX);
+/// Whether there was another user's before: what was counted there must not be taken off here.
+static MOVED: AtomicBool = AtomicBool::new(false);
+/// The tables that are attached, by their users: a program may go back and forth between two.
+static ATTACHED: [(AtomicU32, AtomicPtr<Table>); 8] =
+    [const { (AtomicU32::new(u32::MAX), AtomicPtr::new(core::ptr::null_mut())) }; 8];
+
 static TABLE: AtomicPtr<Table> = AtomicPtr::new((&raw const OWN).cast_mut());
 
 /// Per descriptor: above, how often it was forgotten; below, the generation at which its file had no image.
@@ -43,28 +51,56 @@ fn table() -> &'static Table {
     unsafe { &*TABLE.load(Ordering::Relaxed) }
 }
 
-/// Finds the table of all processes. Without it, every regular file may have an image in another process.
+/// Finds the table of all processes of the user whom this process is now, if it is not that already. Without it, every
+/// regular file may have an image in another process. One thread at a time.
 pub(super) fn connect(share: &Share) {
-    if *share == Share::No {
+    let user = os::effective_uid();
+    if *share == Share::No || USER.swap(user, Ordering::Relaxed) == user {
         return;
     }
-    let uid = u64::from(rustix::process::geteuid().as_raw());
-    let first =
-        (digest(b"mapback") ^ uid.wrapping_mul(0x9e37_79b9_7f4a_7c15)) as i32 & 0x3fff_fff0 | 0x4000_0000;
-    let find = |make| (first..first + KEYS).find_map(|key| sysv::attach(key, size_of::<Table>(), make).ok());
-    // One that is there already comes first, so that all agree even when an earlier number becomes free.
-    let found = find(false).or_else(|| find(true));
     forget_all_fds();
-    if let Some(addr) = found {
-        let _ = table().generation.fetch_max(1, Ordering::Relaxed);
-        TABLE.store(addr as *mut Table, Ordering::Relaxed);
-    } else {
+    let table = attached(user);
+    static COUNTED: AtomicBool = AtomicBool::new(false);
+    if table == (&raw const OWN).cast_mut() && !COUNTED.swap(true, Ordering::Relaxed) {
         // Counted as one image more than there are, in every place.
         OWN.images.fetch_add(1, Ordering::Relaxed);
         for count in &OWN.counts {
             count.fetch_add(1, Ordering::Relaxed);
         }
     }
+    let before = TABLE.swap(table, Ordering::Relaxed);
+    if before != table && before != (&raw const OWN).cast_mut() {
+        MOVED.store(true, Ordering::Relaxed);
+    }
+    forget_all_fds();
+}
+
+/// The table of a user's processes; that of this process alone, if there can be none.
+fn attached(user: u32) -> *mut Table {
+    let free = u32::MAX;
+    let known = ATTACHED.iter().find(|(of, _)| of.load(Ordering::Relaxed) == user && user != free);
+    if let Some((_, table)) = known {
+        return table.load(Ordering::Relaxed);
+    }
+    let Some(addr) = found(user) else { return (&raw const OWN).cast_mut() };
+    let table = addr as *mut Table;
+    // SAFETY: a segment of at least this size that stays attached for good; all fields are atomics.
+    let _ = unsafe { &*table }.generation.fetch_max(1, Ordering::Relaxed);
+    if let Some((of, place)) = ATTACHED.iter().find(|(of, _)| of.load(Ordering::Relaxed) == free) {
+        place.store(table, Ordering::Relaxed);
+        of.store(user, Ordering::Relaxed);
+    }
+    table
+}
+
+/// Where the segment of a user is attached.
+fn found(user: u32) -> Option<usize> {
+    let uid = u64::from(user);
+    let first =
+        (digest(b"mapback") ^ uid.wrapping_mul(0x9e37_79b9_7f4a_7c15)) as i32 & 0x3fff_fff0 | 0x4000_0000;
+    let find = |make| (first..first + KEYS).find_map(|key| sysv::attach(key, size_of::<Table>(), make).ok());
+    // One that is there already comes first, so that all agree even when an earlier number becomes free.
+    find(false).or_else(|| find(true))
 }
 
 fn count(dev: u64, ino: u64) -> &'static AtomicU16 {
@@ -88,6 +124,9 @@ pub(super) fn announce() {
 
 /// Ends one [`add`].
 pub(super) fn remove(id: &FileId) {
+    if MOVED.load(Ordering::Relaxed) {
+        return;
+    }
     // A count that has been at its limit is never sure again.
     let less = |n: u16| (n != 0 && n != u16::MAX).then(|| n - 1);
     let _ = count(id.dev, id.ino).fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);

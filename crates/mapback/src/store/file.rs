@@ -209,7 +209,7 @@ impl FileStore {
         let _blocked = Blocked::new();
         let mut parked = PARKED.lock();
         for store in core::mem::take(&mut *parked) {
-            if locks::held(store.ino) {
+            if store.fd.as_ref().is_some_and(|fd| locks::held(fd.as_fd(), store.ino)) {
                 parked.push(store);
             } else {
                 store.close();
@@ -227,7 +227,7 @@ impl FileStore {
 impl Drop for FileStore {
     fn drop(&mut self) {
         let Some(fd) = self.fd.take() else { return };
-        if locks::held(self.ino) {
+        if locks::held(fd.as_fd(), self.ino) {
             let direct = core::mem::take(&mut self.direct);
             let parked = FileStore { fd: Some(fd), direct, ..*self };
             let _blocked = Blocked::new();
@@ -245,6 +245,11 @@ impl FileStore {
     /// The length now.
     pub(crate) fn len(&self) -> Result<u64, Errno> {
         Ok(file::facts(self.fd())?.len)
+    }
+
+    /// Changes the length.
+    pub(crate) fn set_len(&self, len: u64) -> Result<(), Errno> {
+        rustix::fs::ftruncate(self.fd(), len)
     }
 
     /// Reads up to `len` bytes; 0 at the end. A short read is no error.

@@ -1,8 +1,10 @@
 //! Windows under Wine: Autoconf's program, the clauses, the model, C programs; and what else must at least compile.
 
 mod ac_func_mmap;
+mod clippy;
 mod programs;
 mod toolchain;
+pub(crate) mod torture;
 mod wine;
 
 use std::path::Path;
@@ -15,7 +17,7 @@ use crate::cargo::Counts;
 use crate::ctx::Ctx;
 use crate::report::Report;
 use crate::run::Log;
-use toolchain::{CC, GNU, Toolchain};
+use toolchain::{CC, Toolchain};
 use wine::{WINE, Wine};
 
 /// The trackers that Windows has.
@@ -33,9 +35,9 @@ const TARGETS: [&str; 5] = [
 /// How much of the tests that draw or that take a while.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Amount {
-    /// What the tests do by themselves.
+    /// What the tests do by themselves, and the library as it is compiled fastest.
     Little,
-    /// 1,000 sequences of the model, and a crowd of threads for 30 s.
+    /// 1,000 sequences of the model, a crowd of threads for 30 s, and the library as it is delivered.
     Much,
 }
 
@@ -46,6 +48,7 @@ pub(crate) fn run(ctx: &Ctx, report: &mut Report) -> Result<()> {
 
 /// The whole, which takes longer than is left beside the tests of this system.
 pub(crate) fn run_whole(ctx: &Ctx, report: &mut Report) -> Result<()> {
+    clippy::run(ctx, report);
     tests(ctx, report, Amount::Much)
 }
 
@@ -55,7 +58,8 @@ fn tests(ctx: &Ctx, report: &mut Report, amount: Amount) -> Result<()> {
     report.case("Wine starts", |log| wine.begin(log));
     let mut built = None;
     report.case("mapback.dll and libmapback.a", |log| {
-        let built = built.insert(toolchain.library(&wine, log)?);
+        let profile = if amount == Amount::Little { "dev" } else { "release" };
+        let built = built.insert(toolchain.library(&wine, profile, log)?);
         Ok(built.note())
     });
     let Some(built) = built else { return Ok(()) };
@@ -115,6 +119,5 @@ pub(crate) fn targets(ctx: &Ctx, report: &mut Report) -> Result<()> {
     for target in TARGETS {
         report.case(target, |log| toolchain.check(target, log));
     }
-    report.case(GNU, |log| toolchain.check(GNU, log));
     Ok(())
 }

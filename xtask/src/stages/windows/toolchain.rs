@@ -10,7 +10,7 @@ use cargo_metadata::Message;
 use super::wine::Wine;
 use crate::c_library::Parts;
 use crate::ctx::Ctx;
-use crate::run::{Cmd, Log};
+use crate::run::{Cmd, Done, Log};
 
 /// The target of mingw.
 pub(super) const GNU: &str = "x86_64-pc-windows-gnu";
@@ -52,11 +52,7 @@ impl<'c> Toolchain<'c> {
         let packages: &[&str] =
             if served { &["-p", "mapback", "-p", "mapback-c"] } else { &["-p", "mapback"] };
         let done = self.cargo("check", target).args(packages).run_ok(log)?;
-        ensure!(
-            !done.output.contains("\nwarning: "),
-            "it compiles with warnings:\n{}",
-            crate::run::tail(&done.output)
-        );
+        no_warnings(&done)?;
         Ok(packages.iter().filter(|word| **word != "-p").copied().collect::<Vec<_>>().join(", "))
     }
 
@@ -81,10 +77,12 @@ impl<'c> Toolchain<'c> {
         bail!("cargo built no test program {name} of the package {package}");
     }
 
-    /// Builds the C library and installs it where Wine looks for DLLs.
-    pub(super) fn library(&self, wine: &Wine, log: &Log) -> Result<Built> {
-        let args = ["--release", "--package", "mapback-c", "--message-format=json"];
+    /// Builds the C library and installs it where Wine looks for DLLs. `profile`: what is not "dev" compiles std again.
+    pub(super) fn library(&self, wine: &Wine, profile: &str, log: &Log) -> Result<Built> {
+        let args =
+            ["--profile", profile, "--package", "mapback-c", "--message-format=json-render-diagnostics"];
         let done = self.cargo("build", GNU).args(args).stdout_apart().run_ok(log)?;
+        no_warnings(&done)?;
         let parts = Parts::of(&done.stdout)?;
         let prefix = parts.begin(self.ctx, wine.installed.clone(), log)?;
         let dll = prefix.join("bin/mapback.dll");
@@ -132,6 +130,12 @@ impl Built {
             .run_ok(log)?;
         Ok(program)
     }
+}
+
+fn no_warnings(done: &Done) -> Result<()> {
+    let warned = done.output.lines().any(|line| line.starts_with("warning: "));
+    ensure!(!warned, "it compiles with warnings:\n{}", crate::run::tail(&done.output));
+    Ok(())
 }
 
 /// The names that a DLL exports.

@@ -6,10 +6,12 @@
 //! moves between memory and store, and one byte for each process that has the image, held as long as it lives.
 //! Locks are taken in the order `ATTACH`, `IO`.
 
+mod aside;
 mod dir;
 mod record;
 mod users;
 
+pub(crate) use aside::{discard_stray, strays};
 pub(crate) use dir::Dir;
 pub(crate) use record::{Record, Slot, Stage};
 pub(crate) use users::Presence;
@@ -65,6 +67,11 @@ fn img(name: &str) -> String {
     format!("{name}.img")
 }
 
+/// A memory of which nobody knows what it is.
+fn lost(name: &str) -> String {
+    format!("{name}.lost")
+}
+
 /// The names of all images in a directory.
 ///
 /// # Errors
@@ -89,13 +96,20 @@ impl Control {
                 continue;
             }
             let used = ofd::is_held(file.as_fd(), ALL);
-            let memory = match dir.file(&img(&name), true) {
+            let memory = match dir.file(&img(&name), false) {
+                Ok(memory) => memory,
+                Err(Errno::NOENT) if used => return Err(without_memory(dir, &name, path)),
                 Err(errno) if used => return Err(errno),
+                // It was taken away or set aside, and whoever did so died before this could go, too. Visitors know by the
+                // name's end that there is another one.
+                Err(Errno::NOENT) if file::facts(file.as_fd())?.len > 0 => {
+                    dir.remove(&ctl(&name));
+                    continue;
+                }
                 Err(_) => {
                     dir.remove(&img(&name));
                     dir.file(&img(&name), true)?
                 }
-                Ok(memory) => memory,
             };
             let mut control =
                 Control { file, name, slot: None, record: Record::default(), own: Slot::default() };
@@ -146,27 +160,19 @@ impl Control {
             ));
             return Err(Errno::IO);
         }
-        let fresh = file::facts(self.file.as_fd())?.len == 0;
         let left = file::facts(memory.as_fd())?.len;
-        let memory = if fresh || left == 0 { memory } else { self.set_memory_aside(dir, path)? };
+        let memory = if left == 0 {
+            memory
+        } else {
+            self.give_up(dir)?;
+            dir.file(&img(&self.name), true)?
+        };
         let shm = Shm::of(memory);
         rustix::fs::ftruncate(&self.file, 0)?;
         shm.resize(0)?;
         self.put(&record::encode_header(id, path.as_os_str().as_bytes()), HEADER.start)?;
         self.write(Record::default())?;
         Ok(shm)
-    }
-
-    /// The memory may hold what is in no file, and nobody knows whose it is.
-    fn set_memory_aside(&self, dir: &Dir, path: &Path) -> Result<Private, Errno> {
-        let lost = spare_name(dir, &self.name, ".lost");
-        dir.rename(&img(&self.name), &lost)?;
-        crate::report::line(&format!(
-            "the control block of the image of {} is damaged; its content is kept in {}",
-            path.display(),
-            dir.path().join(&lost).display()
-        ));
-        dir.file(&img(&self.name), true)
     }
 
     /// Takes a slot that nobody has or had; the caller has `ATTACH`.
@@ -319,18 +325,21 @@ impl Control {
     }
 
     fn clear_away_locked(&self, dir: &Dir) {
-        let owing = self.slots().iter().flatten().any(|slot| slot.owes);
-        if self.is_alone() && self.is_current(dir) && !owing {
-            let record = self.read_record();
-            if record.is_some_and(|r| r.conflict) {
-                let aside = spare_name(dir, &self.name, ".ctl");
-                let aside = aside.trim_end_matches(".ctl");
-                let _ = dir.rename(&img(&self.name), &img(aside));
-                let _ = dir.rename(&ctl(&self.name), &ctl(aside));
-            } else {
-                dir.remove(&img(&self.name));
+        if !self.is_alone() || !self.is_current(dir) {
+            return;
+        }
+        if self.is_damaged(dir) {
+            if self.give_up(dir).is_ok() {
                 dir.remove(&ctl(&self.name));
             }
+        } else if self.slots().iter().flatten().any(|slot| slot.owes) {
+            // Somebody has to settle that first.
+        } else if self.read_record().is_some_and(|r| r.conflict) {
+            // Should it fail, all stays where it is, and is found there.
+            let _ = self.move_aside(dir);
+        } else {
+            dir.remove(&img(&self.name));
+            dir.remove(&ctl(&self.name));
         }
     }
 
@@ -358,39 +367,6 @@ impl Control {
         }
         ofd::unlock(self.file.as_fd(), IO);
         ofd::unlock(self.file.as_fd(), ATTACH);
-    }
-
-    /// Keeps a copy of the memory under a name of its own, where `recover` finds it. Returns where.
-    ///
-    /// # Errors
-    /// `ENOSPC` and the like.
-    pub(crate) fn set_aside(&self, dir: &Dir, shm: &Shm) -> Result<PathBuf, Errno> {
-        let name = spare_name(dir, &self.name, ".ctl");
-        let name = name.trim_end_matches(".ctl").to_owned();
-        let copy = Shm::of(dir.file(&img(&name), true)?);
-        let len = shm.len()?;
-        copy.resize(len)?;
-        let mut buffer = vec![0; 1 << 20];
-        let mut at = 0;
-        while let Some(data) = shm.data(at, len) {
-            at = data.start;
-            while at < data.end {
-                let most = (data.end - at).min(buffer.len() as u64) as usize;
-                let n = shm.read(&mut buffer[..most], at)?;
-                if n == 0 {
-                    return Err(Errno::IO);
-                }
-                // SAFETY: a slice.
-                file::with_file_size(at + n as u64, || unsafe { copy.write(buffer.as_ptr(), n, at) })?;
-                at += n as u64;
-            }
-        }
-        let own = Slot::default();
-        let mut control =
-            Control { file: dir.file(&ctl(&name), true)?, name, slot: None, record: self.record, own };
-        control.put(&self.get(HEADER)?, HEADER.start)?;
-        control.write(Record { stage: Stage::Ready, busy: false, conflict: true, ..self.record })?;
-        Ok(dir.path().join(img(&control.name)))
     }
 
     /// The file's identity and its path when it was mapped first.
@@ -448,11 +424,12 @@ fn ours_or_cleared(dir: &Dir, name: &str) -> Result<Option<Private>, Errno> {
     }
 }
 
-/// A name that nothing has.
-fn spare_name(dir: &Dir, name: &str, suffix: &str) -> String {
-    let base = name.split('~').next().unwrap_or(name);
-    (1u64..)
-        .map(|n| format!("{base}~{n}{suffix}"))
-        .find(|name| dir.is_free(name))
-        .expect("some number is free")
+/// Says why there is no map of a file whose memory has lost its name.
+fn without_memory(dir: &Dir, name: &str, path: &Path) -> Errno {
+    crate::report::line(&format!(
+        "somebody has removed {} while others use it: no new map of {}. End them, and begin anew",
+        dir.path().join(img(name)).display(),
+        path.display()
+    ));
+    Errno::IO
 }

@@ -141,7 +141,7 @@ fn reopen_with(fd: BorrowedFd<'_>, access: OFlags) -> Result<Private, Errno> {
     let was = facts(fd)?;
     let new = with_room(|| rustix::fs::open(proc_path(fd), flags, Mode::empty()))?;
     let is = facts(new.as_fd())?;
-    let new = if super::locks::held(was.ino) { Private::stay(new) } else { Private::new(new) };
+    let new = if super::locks::held(new.as_fd(), was.ino) { Private::stay(new) } else { Private::new(new) };
     // A name like "/x (deleted)" may be somebody else's file on systems whose /proc links are plain text.
     if (was.dev, was.ino) == (is.dev, is.ino) { Ok(new) } else { Err(Errno::NOENT) }
 }

@@ -16,6 +16,9 @@ const F_RDLCK: i16 = 0;
 const F_WRLCK: i16 = 1;
 const F_UNLCK: i16 = 2;
 
+/// Any byte, however far: to the kernel no length means all that follow.
+pub(crate) const WHOLE: Range<u64> = 0..0;
+
 /// `struct flock` of 64-bit systems.
 #[repr(C)]
 struct Flock {
@@ -97,7 +100,9 @@ mod tests {
         assert!(try_lock(b.as_fd(), 6).unwrap());
         assert!(is_held(b.as_fd(), 0..6) && !is_held(b.as_fd(), 0..5) && is_held(a.as_fd(), 6..7));
         unlock(b.as_fd(), 6);
-        assert!(!is_held(a.as_fd(), 0..100));
+        assert!(!is_held(a.as_fd(), 0..100) && !is_held(a.as_fd(), WHOLE));
+        assert!(try_lock(a.as_fd(), 1 << 40).unwrap());
+        assert!(is_held(b.as_fd(), WHOLE));
         drop(a);
         assert!(!is_held(b.as_fd(), 0..100));
         std::fs::remove_file(path).unwrap();
