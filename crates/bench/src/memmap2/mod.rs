@@ -1,7 +1,8 @@
 //! `--memmap2`: store and flush by the Rust maps, beside memmap2's, in turn.
 //!
-//! Each rival is a process with a file of its own. A commit of `flush_atomic` leaves the writing of the file to a later
-//! checkpoint; what that costs is measured as well, and shared out among the commits.
+//! Each rival is a process with a file of its own. They are compared in turn, first those on large folios, then those on
+//! folios of 4 KiB. A commit of `flush_atomic` leaves the writing of the file to a later checkpoint; what that costs is
+//! measured as well, and shared out among the commits.
 
 mod report;
 mod worker;
@@ -87,22 +88,16 @@ type Results = Vec<BTreeMap<Rival, Rounds>>;
 pub(crate) fn run(options: &Options) -> Result<()> {
     let system = host::describe(&options.dir)?;
     host::touch_memory(options.touch());
-    let mut bench = Bench {
-        peers: Vec::new(),
-        device: Device::under(&options.dir)?,
-        dir: File::open(&options.dir).with_context(|| format!("cannot open {}", options.dir.display()))?,
-        pages: options.size().div_ceil(rustix::param::page_size() as u64) as usize,
-        rounds: options.rounds(),
-    };
+    let mut results: Results = SHARES.iter().map(|_| BTreeMap::new()).collect();
     let mut folios = Vec::new();
-    for &rival in Rival::value_variants() {
-        let mut peer = start(rival, options)?;
-        if rival.peer() == rival {
-            folios.push((rival, peer.ask("folios")?.first().copied()));
+    // Only those on folios of one size are compared, so that the others need not take up room meanwhile.
+    for small in [false, true] {
+        let mut bench = Bench::start(options, |rival| rival.is_small() == small)?;
+        folios.extend(bench.folios()?);
+        for (share, all) in SHARES.iter().zip(&mut results) {
+            all.extend(bench.measure(*share)?);
         }
-        bench.peers.push((rival, peer));
     }
-    let results = SHARES.iter().map(|share| bench.measure(*share)).collect::<Result<Results>>()?;
     print!("{}", report::text(options, &system, &folios, &results));
     if let Some(path) = &options.json {
         let json = report::json(options, &system, &results)?;
@@ -132,6 +127,28 @@ struct Bench {
 }
 
 impl Bench {
+    /// Starts the processes of some rivals, one after the other.
+    fn start(options: &Options, takes_part: impl Fn(&Rival) -> bool) -> Result<Bench> {
+        let dir = &options.dir;
+        let mut bench = Bench {
+            peers: Vec::new(),
+            device: Device::under(dir)?,
+            dir: File::open(dir).with_context(|| format!("cannot open {}", dir.display()))?,
+            pages: options.size().div_ceil(rustix::param::page_size() as u64) as usize,
+            rounds: options.rounds(),
+        };
+        for rival in Rival::value_variants().iter().copied().filter(takes_part) {
+            bench.peers.push((rival, start(rival, options)?));
+        }
+        Ok(bench)
+    }
+
+    /// The mean size of the folios behind the kernel's maps, in bytes, where that can be known.
+    fn folios(&mut self) -> Result<Vec<(Rival, Option<f64>)>> {
+        let kernels = self.peers.iter_mut().filter(|(rival, _)| rival.peer() == *rival);
+        kernels.map(|(rival, peer)| Ok((*rival, peer.ask("folios")?.first().copied()))).collect()
+    }
+
     /// One share: all rivals in turn, as often as there are rounds.
     fn measure(&mut self, share: Share) -> Result<BTreeMap<Rival, Rounds>> {
         let mut all: BTreeMap<Rival, Rounds> = BTreeMap::new();
