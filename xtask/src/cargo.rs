@@ -38,14 +38,20 @@ pub(crate) fn install_fsx(ctx: &Ctx, log: &Log) -> Result<String> {
     Ok(format!("{name} {version}"))
 }
 
-/// Installs cargo-c below the target directory, unless that version is there. It contains all of cargo: compiling it took
-/// 43 minutes on two processors that were busy with other work.
+/// Installs cargo-c below the target directory, unless that version is there. It contains all of cargo, so it is compiled
+/// as fast as can be and not optimized.
 pub(crate) fn install_cargo_c(ctx: &Ctx, log: &Log) -> Result<String> {
     let (name, version) = CARGO_C;
     let root = ctx.tools();
-    let args = ["install", name, "--version", version, "--locked", "--root"];
-    let cmd = cargo(ctx).args(args).arg(&root).env("CARGO_TARGET_DIR", root.join("target"));
-    cmd.limit(Duration::from_secs(2 * 60 * 60)).run_ok(log)?;
+    let args = ["install", name, "--version", version, "--locked", "--debug", "--root"];
+    cargo(ctx)
+        .args(args)
+        .arg(&root)
+        .env("CARGO_TARGET_DIR", root.join("target"))
+        .env("CARGO_PROFILE_DEV_DEBUG", "0")
+        .env("CARGO_INCREMENTAL", "0")
+        .limit(Duration::from_secs(60 * 60))
+        .run_ok(log)?;
     Ok(format!("{name} {version}"))
 }
 

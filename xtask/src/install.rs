@@ -29,8 +29,10 @@ impl Need {
     pub(crate) const FUSE: Self = Self::Package("fuse3", "/usr/bin/fusermount3");
     pub(crate) const BINDFS: Self = Self::Package("bindfs", "/usr/bin/bindfs");
     pub(crate) const AUTOCONF: Self = Self::Package("autoconf", "/usr/bin/autoconf");
-    pub(crate) const MAKE: Self = Self::Package("make", "/usr/bin/make");
     pub(crate) const PKG_CONFIG: Self = Self::Package("pkgconf", "/usr/bin/pkg-config");
+    pub(crate) const CMAKE: Self = Self::Package("cmake", "/usr/bin/cmake");
+    pub(crate) const MAKE: Self = Self::Package("make", "/usr/bin/make");
+    pub(crate) const SSL: Self = Self::Package("libssl-dev", "/usr/include/openssl/ssl.h");
     pub(crate) const RUSTC: Self = Self::Package("rustc-web", "/usr/bin/rustc");
     pub(crate) const CARGO: Self = Self::Package("cargo-web", "/usr/bin/cargo");
     pub(crate) const RUST_SOURCES: Self =

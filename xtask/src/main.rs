@@ -1,6 +1,7 @@
 //! The project's own commands, started as `cargo xtask COMMAND`.
 
 mod bench;
+mod c_library;
 mod cargo;
 mod ctx;
 mod fsx;
@@ -32,8 +33,10 @@ struct Cli {
 enum Command {
     /// Install what only the tests need, build everything and run the stages
     Test(test::Options),
-    /// Run the Windows library under Wine, and check the other systems: `test --only windows --only windows-gdbm --only targets`
+    /// Run the Windows library under Wine, and check the other systems
     Windows(test::Quick),
+    /// Build and install the C library by cargo-c, and use it; builds cargo-c first, which takes a while
+    CLibrary,
     /// Run fsx and the model with ever new seeds, until the time is up or something fails
     Torture(torture::Options),
     /// Run the side-by-side benchmark (`mapback-bench`) in release mode
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Test(options) => test::main(&options),
         Command::Windows(quick) => test::main(&test::Options::windows(&quick)),
+        Command::CLibrary => test::main(&test::Options::c_library()),
         Command::Torture(options) => torture::main(&options),
         Command::Bench(options) => bench::main(&options),
         Command::Licences => licences::main(),

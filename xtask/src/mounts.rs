@@ -1,4 +1,4 @@
-//! FUSE mounts on which `mmap(MAP_SHARED)` fails; undone when dropped.
+//! FUSE mounts, those on which `mmap(MAP_SHARED)` fails above all; undone when dropped.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,8 @@ pub(crate) enum Kind {
     Testkit,
     /// Debian's `bindfs -o direct_io`.
     Bindfs,
+    /// `bindfs` with the page cache, where the kernel's own maps work: what FUSE costs natively.
+    Cached,
 }
 
 impl Kind {
@@ -26,6 +28,7 @@ impl Kind {
         match self {
             Self::Testkit => "mapback-directio",
             Self::Bindfs => "bindfs -o direct_io",
+            Self::Cached => "bindfs",
         }
     }
 
@@ -33,6 +36,7 @@ impl Kind {
         match self {
             Self::Testkit => Cmd::new(ctx.program("mapback-directio")),
             Self::Bindfs => Cmd::new("bindfs").args(["-f", "-o", "direct_io"]),
+            Self::Cached => Cmd::new("bindfs").arg("-f"),
         }
     }
 }

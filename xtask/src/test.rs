@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use crate::ctx::Ctx;
 use crate::install::Need;
 use crate::report::{Report, Row};
-use crate::stages::{STAGES, Stage};
+use crate::stages::{BY_NAME, STAGES, Stage};
 use crate::tracker::Tracker;
 use crate::{cargo, install, python, report, run};
 
@@ -36,14 +36,27 @@ pub(crate) struct Quick {
 impl Options {
     /// The stages that are not about this system.
     pub(crate) fn windows(quick: &Quick) -> Self {
-        let only = ["windows", "windows-gdbm", "targets"].map(String::from).into();
-        Self { only, tracker: Vec::new(), quick: quick.quick, list: false }
+        Self::of(&[if quick.quick { "windows" } else { "windows-whole" }, "windows-gdbm", "targets"])
+    }
+
+    /// The C library as its users build it.
+    pub(crate) fn c_library() -> Self {
+        Self::of(&["c-library-by-cargo-c"])
+    }
+
+    fn of(only: &[&str]) -> Self {
+        let only = only.iter().map(ToString::to_string).collect();
+        Self { only, tracker: Vec::new(), quick: false, list: false }
     }
 }
 
 pub(crate) fn main(options: &Options) -> Result<bool> {
     if options.list {
         for stage in STAGES {
+            println!("{:<20} {}", stage.name, stage.about);
+        }
+        println!("\nBy name only:");
+        for stage in BY_NAME {
             println!("{:<20} {}", stage.name, stage.about);
         }
         return Ok(true);
@@ -73,11 +86,15 @@ pub(crate) fn main(options: &Options) -> Result<bool> {
 }
 
 fn chosen(only: &[String]) -> Result<Vec<&'static Stage>> {
-    if let Some(unknown) = only.iter().find(|name| !STAGES.iter().any(|stage| stage.name == name.as_str())) {
-        let names: Vec<_> = STAGES.iter().map(|stage| stage.name).collect();
+    if only.is_empty() {
+        return Ok(STAGES.iter().collect());
+    }
+    let all = || STAGES.iter().chain(BY_NAME);
+    if let Some(unknown) = only.iter().find(|name| !all().any(|stage| stage.name == name.as_str())) {
+        let names: Vec<_> = all().map(|stage| stage.name).collect();
         bail!("there is no stage {unknown}; there are {}", names.join(", "));
     }
-    Ok(STAGES.iter().filter(|stage| only.is_empty() || only.iter().any(|name| name == stage.name)).collect())
+    Ok(all().filter(|stage| only.iter().any(|name| name == stage.name)).collect())
 }
 
 /// What the stages need, each thing once.

@@ -1,5 +1,5 @@
 //! `cargo xtask torture`: fsx, alone and by many, with ever new seeds, the model, kills, the hammer, SQLite and LMDB, under
-//! each tracker, until the time is up or something fails.
+//! each tracker, and the model and a crowd of threads under Wine, until the time is up or something fails.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -10,7 +10,7 @@ use crate::fsx::{self, Fsx};
 use crate::install::Need;
 use crate::mapback::{Mapback, Maps};
 use crate::report::{self, Job, Report};
-use crate::stages::{conformance, fsx_many, lmdb, several, sharing, sqlite};
+use crate::stages::{WINDOWS, conformance, fsx_many, lmdb, several, sharing, sqlite, windows};
 use crate::tracker::Tracker;
 use crate::{run, test};
 use several::Started::{Apart, Together};
@@ -43,8 +43,9 @@ pub(crate) struct Options {
 pub(crate) fn main(options: &Options) -> Result<bool> {
     let ctx = Ctx::new(false, &options.tracker)?;
     crate::mounts::undo_stale(&ctx.scratch)?;
-    let mut rows =
-        vec![test::prepare(&ctx, &[Need::Programs, Need::Fsx, Need::PYTHON, Need::VENV, Need::PyLmdb])?];
+    let mut needs = vec![Need::Programs, Need::Fsx, Need::PYTHON, Need::VENV, Need::PyLmdb];
+    needs.extend(WINDOWS);
+    let mut rows = vec![test::prepare(&ctx, &needs)?];
     let start = Instant::now();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     let mut seed = options.seed.unwrap_or(now);
@@ -55,6 +56,11 @@ pub(crate) fn main(options: &Options) -> Result<bool> {
     )?;
     let model = conformance::model_program(&ctx, report.log())?;
     let shared = sharing::programs(&ctx, report.log())?;
+    // The trackers that one can choose are those of this system.
+    let for_windows = match options.tracker.as_slice() {
+        [] => Some(windows::torture::programs(&ctx, report.log())?),
+        _ => None,
+    };
     while rows[0].is_ok() && report.all_passed() && !run::is_interrupted() {
         let trackers: Vec<_> = ctx
             .trackers
@@ -63,6 +69,9 @@ pub(crate) fn main(options: &Options) -> Result<bool> {
             .map(|(tracker, _)| *tracker)
             .collect();
         let mut jobs = vec![sharing::kill_job(&ctx, &shared, trackers.clone(), seed, options.kills)];
+        if let Some(programs) = &for_windows {
+            jobs.extend(windows::torture::jobs(&ctx, programs, seed, options.sequences / 20));
+        }
         for tracker in trackers {
             jobs.push(sharing::hammer_job(&ctx, &shared, tracker));
             jobs.push(fsx_job(&ctx, tracker, seed, options.operations));

@@ -3,17 +3,27 @@
 use crate::mman::mapback_flush;
 use crate::space::existing;
 
-/// Registers what runs at exit and around a fork.
+/// What libc calls when the process exits, after all that the program registered and its destructors. The library stays
+/// loaded until then (`-z nodelete`).
+#[used]
+#[unsafe(link_section = ".fini_array")]
+static LAST: extern "C" fn() = at_exit;
+
+/// Registers what runs around a fork.
 pub(crate) fn begin() {
-    // SAFETY: the functions live as long as this library is loaded; libc takes them away when it is unloaded.
+    // Whoever links this statically takes both or none.
+    core::hint::black_box(&LAST);
+    // SAFETY: the functions live as long as the process.
     unsafe {
-        libc::atexit(at_exit);
         libc::pthread_atfork(Some(before_fork), Some(in_parent), Some(in_child));
     }
 }
 
 extern "C" fn at_exit() {
     mapback_flush();
+    if let Some(space) = existing() {
+        space.depart();
+    }
 }
 
 unsafe extern "C" fn before_fork() {

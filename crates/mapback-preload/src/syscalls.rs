@@ -11,7 +11,8 @@ const CLONE: i64 = Sysno::clone as i64;
 #[cfg(target_arch = "x86_64")]
 const FORK: i64 = Sysno::fork as i64;
 
-/// Called for the numbers above; a clone only if its child has memory of its own and goes on on the same stack.
+/// Called for the numbers above; a clone only if its child has memory and descriptors of its own and
+/// goes on on the same stack.
 unsafe extern "C" fn routed(number: i64, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> i64 {
     // SAFETY: the program's own request, with the arguments that the call of this number has.
     unsafe {
@@ -50,7 +51,7 @@ unsafe extern "C" fn syscall() {
         "jne 3f",
         "test rdx, rdx",
         "jne 3f",
-        "test esi, {clone_vm}",
+        "test esi, {shares}",
         "je {routed}",
         "3: mov rax, rdi",
         "mov rdi, rsi",
@@ -69,7 +70,7 @@ unsafe extern "C" fn syscall() {
         close_range = const CLOSE_RANGE,
         fork = const FORK,
         clone = const CLONE,
-        clone_vm = const libc::CLONE_VM,
+        shares = const libc::CLONE_VM | libc::CLONE_FILES,
         routed = sym routed,
         failed = sym failed,
     )
@@ -82,7 +83,7 @@ unsafe extern "C" fn syscall() {
 #[unsafe(no_mangle)]
 #[cfg(target_arch = "aarch64")]
 unsafe extern "C" fn syscall(number: i64, a: usize, b: usize, c: usize, d: usize, e: usize, f: usize) -> i64 {
-    let forks = number == CLONE && a as i32 & libc::CLONE_VM == 0 && b == 0;
+    let forks = number == CLONE && a as i32 & (libc::CLONE_VM | libc::CLONE_FILES) == 0 && b == 0;
     if number == COPY_FILE_RANGE || number == CLOSE_RANGE || forks {
         // SAFETY: the program's own request.
         return unsafe { routed(number, a, b, c, d, e, f) };

@@ -63,6 +63,7 @@ impl Keeper {
             Share::Default => None,
             Share::In(path) => Some(path.as_path()),
         };
+        shared::Presence::clear_left();
         Ok(Keeper { dir: Arc::new(Dir::open(chosen)?), files: BTreeMap::new() })
     }
 
@@ -128,7 +129,7 @@ impl Keeper {
         }
         let image = match self.open(name) {
             Ok(image) => image,
-            Err(Errno::NOENT) => return self.settle_gone(name, before),
+            Err(Errno::NOENT | Errno::STALE) => return self.settle_gone(name, before),
             Err(errno) => return Standing::Failed(errno),
         };
         match image.settle(force) {
@@ -150,6 +151,7 @@ impl Keeper {
     /// A file that had no name any more when it was mapped, or has none now, took its content along.
     fn settle_gone(&mut self, name: &str, before: &Found) -> Standing {
         let unnamed = before.path.as_os_str().as_encoded_bytes().ends_with(b" (deleted)");
+        let unnamed = unnamed || self.files.get(name).is_some_and(PathHandle::is_gone);
         if unnamed && before.processes == 0 {
             self.discard(name);
             return Standing::Settled;

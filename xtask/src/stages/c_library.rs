@@ -1,67 +1,141 @@
-//! The C library on this system: installed into a prefix by cargo-c, found by pkg-config, used by C programs.
+//! The C library on this system: installed into a prefix, found by pkg-config and by CMake, used by C programs.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 
+use crate::c_library::{CmakeUser, Parts, VERSION, cmake};
 use crate::cargo::cargo;
 use crate::ctx::Ctx;
 use crate::report::Report;
 use crate::run::{Cmd, Log};
 
-/// Where cargo-c is told to put things, below the stage's own directory.
-const PREFIX: &str = "/usr";
-
+/// By plain cargo.
 pub(crate) fn run(ctx: &Ctx, report: &mut Report) -> Result<()> {
-    let root = ctx.fresh_dir("c-library")?;
-    let installed = Installed::new(ctx, &root, report.log())?;
+    uses(ctx, report, by_cargo)
+}
+
+/// By cargo-c.
+pub(crate) fn run_by_cargo_c(ctx: &Ctx, report: &mut Report) -> Result<()> {
+    uses(ctx, report, by_cargo_c)
+}
+
+fn uses(ctx: &Ctx, report: &mut Report, install: fn(&Ctx, &Log) -> Result<PathBuf>) -> Result<()> {
+    let mut prefix = None;
+    report.case("installation into a prefix", |log| {
+        prefix = Some(install(ctx, log)?);
+        Ok(String::new())
+    });
+    let Some(prefix) = prefix else { return Ok(()) };
+    let installed = Installed { prefix };
     report.case("every symbol has a version", |log| installed.symbols(log));
     report.case("counter.c counts", |log| {
-        let program = installed.compile(ctx, "counter", log)?;
+        let program = installed.compile(ctx, "counter", Linking::Shared, log)?;
         for run in 1..=3 {
-            let done = installed.run(&program).arg(root.join("count")).run_ok(log)?;
+            let done = installed.run(&program).arg(installed.prefix.join("count")).run_ok(log)?;
             ensure!(done.output == format!("run {run}\n"), "it printed {:?} in run {run}", done.output);
         }
         Ok(String::new())
     });
-    report.case("endings.c loses nothing", |log| {
-        let program = installed.compile(ctx, "endings", log)?;
-        for ending in ["return", "exit", "fork"] {
-            let file = root.join("ending");
-            installed.run(&program).arg(&file).arg(ending).run_ok(log)?;
-            let found = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
-            ensure!(found == b"Jello", "after {ending} the file has {:?}", String::from_utf8_lossy(&found));
-        }
-        Ok(String::new())
+    for linking in [Linking::Shared, Linking::Static] {
+        report.case(format!("endings.c loses nothing, {linking:?}"), |log| {
+            endings(ctx, &installed, linking, log)
+        });
+    }
+    report.case("a project finds it by CMake", |log| {
+        let user = CmakeUser {
+            prefix: &installed.prefix,
+            source: ctx.root.join("examples/counter.c"),
+            arguments: "count",
+            defines: &[],
+            with: &|cmd| cmd,
+        };
+        cmake(ctx, &user, log)
     });
     Ok(())
 }
 
+/// Each ending, one after the other with the same file: what one leaves behind is in the next one's way.
+fn endings(ctx: &Ctx, installed: &Installed, linking: Linking, log: &Log) -> Result<String> {
+    let program = installed.compile(ctx, "endings", linking, log)?;
+    let file = installed.prefix.join("ending");
+    for ending in ["return", "exit", "fork", "return"] {
+        let done = installed.run(&program).arg(&file).arg(ending).run_ok(log)?;
+        ensure!(done.output.is_empty(), "with {ending} it said {:?}", done.output);
+        let found = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        ensure!(found == b"Jello", "after {ending} the file has {:?}", String::from_utf8_lossy(&found));
+    }
+    Ok(String::new())
+}
+
+fn by_cargo(ctx: &Ctx, log: &Log) -> Result<PathBuf> {
+    // The name under which programs look for it at run time, as cargo-c makes it of the version.
+    let mut parts = VERSION.split('.');
+    let (major, minor) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+    let name = format!("libmapback.so.{}", if major == "0" { format!("0.{minor}") } else { major.into() });
+    let done = cargo(ctx)
+        .args(["rustc", "--release", "--package", "mapback-c", "--lib", "--message-format=json", "--"])
+        .args(["-C", &format!("link-arg=-Wl,-soname,{name}")])
+        .stdout_apart()
+        .run_ok(log)?;
+    let parts = Parts::of(&done.stdout)?;
+    let prefix = parts.begin(ctx, ctx.scratch.join("c-library"), log)?;
+    let libraries = prefix.join("lib");
+    let full = format!("libmapback.so.{VERSION}");
+    parts.install("libmapback_c.a", &libraries.join("libmapback.a"))?;
+    parts.install("libmapback_c.so", &libraries.join(&full))?;
+    for link in [name.as_str(), "libmapback.so"] {
+        symlink(&full, libraries.join(link)).with_context(|| format!("cannot link {link}"))?;
+    }
+    Ok(prefix)
+}
+
+fn by_cargo_c(ctx: &Ctx, log: &Log) -> Result<PathBuf> {
+    let prefix = ctx.fresh_dir("c-library-by-cargo-c")?;
+    let tools = ctx.tools().join("bin");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let paths = std::iter::once(tools).chain(std::env::split_paths(&path));
+    cargo(ctx)
+        .args(["cinstall", "--package", "mapback-c", "--release", "--libdir", "lib", "--prefix"])
+        .arg(&prefix)
+        .env("PATH", std::env::join_paths(paths)?)
+        .limit(Duration::from_secs(30 * 60))
+        .run_ok(log)?;
+    Ok(prefix)
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Linking {
+    Shared,
+    Static,
+}
+
+impl Linking {
+    /// The library's flags, as a user puts them into a command.
+    const fn flags(self) -> &'static str {
+        match self {
+            Self::Shared => "$(pkg-config --cflags --libs mapback)",
+            Self::Static => {
+                "$(pkg-config --cflags --libs --static mapback | sed s/-lmapback/-l:libmapback.a/)"
+            }
+        }
+    }
+}
+
 struct Installed {
-    root: PathBuf,
-    libraries: PathBuf,
+    prefix: PathBuf,
 }
 
 impl Installed {
-    fn new(ctx: &Ctx, root: &Path, log: &Log) -> Result<Self> {
-        let tools = ctx.tools().join("bin");
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let paths = std::iter::once(tools).chain(std::env::split_paths(&path));
-        cargo(ctx)
-            .args(["cinstall", "--package", "mapback-c", "--release", "--prefix", PREFIX])
-            .args(["--libdir", "lib", "--destdir"])
-            .arg(root)
-            .env("PATH", std::env::join_paths(paths)?)
-            .limit(Duration::from_secs(30 * 60))
-            .run_ok(log)?;
-        let libraries = root.join(PREFIX.trim_start_matches('/')).join("lib");
-        Ok(Self { root: root.to_owned(), libraries })
+    fn libraries(&self) -> PathBuf {
+        self.prefix.join("lib")
     }
 
     fn symbols(&self, log: &Log) -> Result<String> {
-        let library = self.libraries.join("libmapback.so");
+        let library = self.libraries().join("libmapback.so");
         let done = Cmd::new("nm").args(["--dynamic", "--defined-only"]).arg(&library).run_ok(log)?;
         let names: Vec<_> = done.output.lines().filter_map(|line| line.split(' ').nth(2)).collect();
         let ours = || names.iter().filter(|name| name.starts_with("mapback_"));
@@ -74,27 +148,20 @@ impl Installed {
         Ok(format!("{} functions", ours().count()))
     }
 
-    fn compile(&self, ctx: &Ctx, name: &str, log: &Log) -> Result<PathBuf> {
-        let flags = Cmd::new("pkg-config")
-            .args(["--cflags", "--libs", "mapback"])
-            .env("PKG_CONFIG_PATH", self.libraries.join("pkgconfig"))
-            .env("PKG_CONFIG_SYSROOT_DIR", &self.root)
-            .env("PKG_CONFIG_ALLOW_SYSTEM_LIBS", "1")
-            .env("PKG_CONFIG_ALLOW_SYSTEM_CFLAGS", "1")
-            .run_ok(log)?
-            .output;
-        let program = self.root.join(name);
-        Cmd::new("cc")
-            .args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O2"])
+    /// Compiles an example with the command that its own first line gives.
+    fn compile(&self, ctx: &Ctx, name: &str, linking: Linking, log: &Log) -> Result<PathBuf> {
+        let program = self.prefix.join(format!("{name}-{linking:?}"));
+        let cc = "cc -std=gnu11 -Wall -Wextra -Werror -O2";
+        Cmd::new("sh")
+            .args(["-euc", &format!("{cc} \"$1\" {} -o \"$2\"", linking.flags()), "sh"])
             .arg(ctx.root.join("examples").join(format!("{name}.c")))
-            .args(flags.split_whitespace())
-            .arg("-o")
             .arg(&program)
+            .env("PKG_CONFIG_PATH", self.libraries().join("pkgconfig"))
             .run_ok(log)?;
         Ok(program)
     }
 
     fn run(&self, program: &Path) -> Cmd {
-        Cmd::new(program).env("LD_LIBRARY_PATH", &self.libraries)
+        Cmd::new(program).env("LD_LIBRARY_PATH", self.libraries())
     }
 }

@@ -13,7 +13,7 @@ pub(crate) mod several;
 pub(crate) mod sharing;
 pub(crate) mod sqlite;
 mod unit;
-mod windows;
+pub(crate) mod windows;
 
 use anyhow::Result;
 
@@ -41,18 +41,28 @@ const fn stage(
 
 const MOUNTS: [Need; 3] = [Need::Programs, Need::FUSE, Need::BINDFS];
 const AUTOCONF: [Need; 6] = [Need::Programs, Need::FUSE, Need::BINDFS, Need::AUTOCONF, Need::CC, Need::LIBC];
-const CPYTHON: [Need; 4] = [Need::Programs, Need::FUSE, Need::PYTHON, Need::PYTHON_TESTS];
+const CPYTHON: [Need; 5] = [Need::Programs, Need::FUSE, Need::BINDFS, Need::PYTHON, Need::PYTHON_TESTS];
 const FSX: [Need; 3] = [Need::Programs, Need::FUSE, Need::Fsx];
 const SQLITE: [Need; 3] = [Need::Programs, Need::FUSE, Need::PYTHON];
 const LMDB: [Need; 5] = [Need::Programs, Need::FUSE, Need::PYTHON, Need::VENV, Need::PyLmdb];
 
-const C_LIBRARY: [Need; 4] = [Need::CargoC, Need::CC, Need::LIBC, Need::PKG_CONFIG];
+const C_LIBRARY: [Need; 5] = [Need::CC, Need::LIBC, Need::PKG_CONFIG, Need::CMAKE, Need::MAKE];
+const C_LIBRARY_BY_CARGO_C: [Need; 7] =
+    [Need::CargoC, Need::SSL, Need::CC, Need::LIBC, Need::PKG_CONFIG, Need::CMAKE, Need::MAKE];
 const RUST_SOURCES: [Need; 3] = [Need::RUSTC, Need::CARGO, Need::RUST_SOURCES];
-const WINDOWS: [Need; 6] =
-    [Need::RUSTC, Need::CARGO, Need::RUST_SOURCES, Need::MINGW, Need::WINE, Need::AUTOCONF];
+pub(crate) const WINDOWS: [Need; 8] = [
+    Need::RUSTC,
+    Need::CARGO,
+    Need::RUST_SOURCES,
+    Need::MINGW,
+    Need::WINE,
+    Need::AUTOCONF,
+    Need::CMAKE,
+    Need::MAKE,
+];
 const GDBM: [Need; 6] = [Need::RUSTC, Need::CARGO, Need::RUST_SOURCES, Need::MINGW, Need::WINE, Need::MAKE];
 
-/// All stages, in the order in which they are run: the quick and basic ones first.
+/// The stages of the whole test, in the order in which they are run: the quick and basic ones first.
 pub(crate) const STAGES: &[Stage] = &[
     stage("unit", "the workspace's own tests", &[Need::FUSE], unit::tests),
     stage("loom", "models of collect-and-re-arm against concurrent stores", &[], unit::loom),
@@ -89,8 +99,24 @@ pub(crate) const STAGES: &[Stage] = &[
     stage("lmdb", "LMDB with writemap and map_async, and py-lmdb's own tests", &LMDB, lmdb::run),
     stage("c-library", "the C library, installed, and C programs that use it", &C_LIBRARY, c_library::run),
     stage("windows", "the Windows library under Wine", &WINDOWS, windows::run),
-    stage("windows-gdbm", "GDBM's own tests with the Windows library under Wine", &GDBM, windows::gdbm),
+    stage("windows-gdbm", "GDBM's own tests with the Windows library under Wine", &GDBM, windows::gdbm::run),
     stage("targets", "systems that must at least compile", &RUST_SOURCES, windows::targets),
+];
+
+/// Stages that are run where they are asked for by name only: they take too long to be run with each change.
+pub(crate) const BY_NAME: &[Stage] = &[
+    stage(
+        "windows-whole",
+        "`windows`, with more sequences and crowds for longer",
+        &WINDOWS,
+        windows::run_whole,
+    ),
+    stage(
+        "c-library-by-cargo-c",
+        "`c-library`, built and installed by cargo-c",
+        &C_LIBRARY_BY_CARGO_C,
+        c_library::run_by_cargo_c,
+    ),
 ];
 
 /// The trackers to test. Those that this kernel cannot serve are reported as skipped.

@@ -86,7 +86,7 @@ fn w05_what_the_system_cannot_give_is_enotsup_and_changes_nothing() {
         assert_errno(mmap(map.at(page()), page(), RW, flags | MAP_FIXED, other.fd(), 0), libc::ENOTSUP);
     }
     let mine = vec![7u8; 4 * GRANULE];
-    let inside = mine.as_ptr() as usize + GRANULE & !(GRANULE - 1);
+    let inside = (mine.as_ptr() as usize + GRANULE) & !(GRANULE - 1);
     assert_errno(mmap(inside, page(), RW, MAP_PRIVATE | MAP_FIXED, other.fd(), 0), libc::ENOTSUP);
     assert!(mine.iter().all(|byte| *byte == 7), "memory that is not of a map");
     assert_eq!(map.get(page()), 1);

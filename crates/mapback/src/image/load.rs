@@ -171,7 +171,7 @@ impl Image {
         let mut at = range.start;
         let mut reached = range.end;
         while let Some(data) = io.store().data(at, range.end) {
-            let read = self.fill(io, data.clone())?;
+            let read = self.fetch(io, data.clone())?;
             add(&self.counters.bytes_loaded, read);
             if data.start + read < data.end {
                 reached = data.start + read;
@@ -190,6 +190,16 @@ impl Image {
     pub(crate) fn take_over(&self, io: &mut Locked<'_>, range: Range<u64>) -> Result<(), Errno> {
         let range = range.start..range.end.min(self.len());
         if range.start < range.end { self.fill(io, range).map(drop) } else { Ok(()) }
+    }
+
+    /// Reads a range of the store into the memory, by the shortest way. Returns the bytes read.
+    fn fetch(&self, io: &mut Io, range: Range<u64>) -> Result<u64, Errno> {
+        // A process that was forked after the first load may have the memory's description, and its position, too.
+        let first = !io.loaded && io.control.is_some() && io.pristine.is_none();
+        if first && let Some(read) = io.store().give(&self.shm, range.clone())? {
+            return Ok(read);
+        }
+        self.fill(io, range)
     }
 
     /// Reads a range of the store into the memory. Returns the bytes read.

@@ -105,7 +105,7 @@ impl Image {
         let page = os::page_size();
         if there < known {
             io.marks.clear(to_pages(&(page::ceil64(there, page)..known)));
-        } else if io.store().is_writable() {
+        } else if io.store().is_writable() && self.mapped.load(Ordering::Relaxed) > 0 {
             // Maps are tracked up to some way past the end that we knew. What lies further may have been stored to.
             let mut at = page::ceil64(known, page) + AHEAD;
             while let Some(data) = self.shm.data(at, there) {

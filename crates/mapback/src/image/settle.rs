@@ -38,6 +38,14 @@ pub(crate) struct PathHandle {
     path: PathBuf,
 }
 
+impl PathHandle {
+    /// Whether the file has no name any more: nobody can find what would be written to it.
+    pub(crate) fn is_gone(&self) -> bool {
+        rustix::fs::fstat(&self.file)
+            .map_or_else(|errno| matches!(errno, Errno::STALE | Errno::NOENT), |st| st.st_nlink == 0)
+    }
+}
+
 impl Image {
     /// Notes what other processes changed in a range, so that this one writes it back too.
     pub(crate) fn gather(&self, range: &Range<u64>) {
@@ -288,5 +296,30 @@ impl Image {
         {
             let _ = control.write(Record { shared: true, ..control.record() });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    /// What a visitor sees for the first time is no change of its own: a keeper would put it over what outsiders wrote.
+    #[test]
+    fn a_visitor_counts_nothing_as_changed() {
+        let scratch = std::env::temp_dir().join(format!("mapback-visitor-{}", os::pid()));
+        let dir = Arc::new(Dir::open(Some(&scratch)).unwrap());
+        let path = scratch.join("file");
+        std::fs::write(&path, vec![7; 3 * super::super::AHEAD as usize]).unwrap();
+        let file = std::fs::File::options().read(true).write(true).open(&path).unwrap();
+        let id = os::file::identity(file.as_fd()).unwrap();
+        let owner = Image::new(id, file.as_fd(), true, false, Some(dir.clone())).unwrap();
+        owner.load().unwrap();
+        let visitor = Image::visit(id, file.as_fd(), true, &dir).unwrap().expect("the image is there");
+        assert!(visitor.is_ready() && visitor.is_clean());
+        assert_eq!(visitor.len(), owner.len());
+        assert!(owner.leave());
+        assert!(!visitor.is_ready(), "it has gone with its last owner");
+        std::fs::remove_dir_all(scratch).unwrap();
     }
 }

@@ -3,6 +3,7 @@
 use super::{Run, Stamp};
 use crate::sys::Errno;
 use crate::sys::os::fd::Private;
+use crate::sys::os::shm::Shm;
 use crate::sys::os::signal::Blocked;
 use crate::sys::os::{self, file, locks, uring};
 use core::ops::Range;
@@ -10,6 +11,9 @@ use core::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::fs::{FallocateFlags, OFlags};
 use std::sync::OnceLock;
+
+/// `FUSE_SUPER_MAGIC`.
+const FUSE: u64 = 0x6573_5546;
 
 /// A local file as a store, through a handle of mapback's own with the access that the caller's had.
 ///
@@ -248,6 +252,17 @@ impl FileStore {
     pub(crate) unsafe fn read_raw(&self, buf: *mut u8, len: usize, off: u64) -> Result<usize, Errno> {
         // SAFETY: passed on.
         unsafe { file::pread(self.fd(), buf, len, off) }
+    }
+
+    /// Lets an object in memory take a range over. Returns the bytes taken, which are fewer at the end of the store;
+    /// `None`: the file system cannot do that, or not better than by reading.
+    ///
+    /// # Errors
+    /// Those of reading, and of [`Shm::take`].
+    pub(crate) fn give(&self, to: &Shm, range: Range<u64>) -> Result<Option<u64>, Errno> {
+        // Through FUSE without a cache, each pipe's worth would be a request of its own.
+        let cached = file::fs_magic(self.fd()).is_ok_and(|magic| magic != FUSE);
+        if cached { to.take(self.fd(), range) } else { Ok(None) }
     }
 
     /// Writes up to `len` bytes and says how many. The caller keeps inside the store's length.

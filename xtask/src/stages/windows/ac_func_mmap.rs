@@ -40,16 +40,12 @@ pub(super) fn run(ctx: &Ctx, wine: &Wine, built: &Built, tracker: &str, log: &Lo
     }
     Cmd::new(CC).args(["-c", "binary.c", "-o", "binary.o"]).cwd(&dir).run_ok(log)?;
     Cmd::new("autoconf").cwd(&dir).run_ok(log)?;
-    // The DLLs are found beside the program.
-    for dll in ["mapback.dll", "bcryptprimitives.dll"] {
-        fs::copy(built.shared.join(dll), dir.join(dll)).with_context(|| format!("cannot copy {dll}"))?;
-    }
     let done = wine
         .with(Cmd::new("sh"))
         .arg("./configure")
         .arg(format!("CC=sh {}", dir.join("cross-cc").display()))
-        .arg(format!("CPPFLAGS={}", built.flags().join(" ")))
-        .arg(format!("LDFLAGS=-L{}", built.shared.display()))
+        .arg(format!("CPPFLAGS={}", built.cflags()))
+        .arg(format!("LDFLAGS={}", built.ldflags()))
         .arg(format!("LIBS={} -lmapback", dir.join("binary.o").display()))
         .env("MAPBACK_TRACKER", tracker)
         .cwd(&dir)

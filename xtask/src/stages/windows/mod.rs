@@ -1,9 +1,11 @@
 //! Windows under Wine: Autoconf's program, the clauses, the model, C programs; and what else must at least compile.
 
 mod ac_func_mmap;
-mod gdbm;
+mod clippy;
+pub(crate) mod gdbm;
 mod programs;
 mod toolchain;
+pub(crate) mod torture;
 mod wine;
 
 use std::path::Path;
@@ -11,13 +13,13 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use crate::c_library::{CmakeUser, cmake};
 use crate::cargo::Counts;
 use crate::ctx::Ctx;
 use crate::report::Report;
 use crate::run::Log;
-use gdbm::Gdbm;
-use toolchain::{GNU, Toolchain};
-use wine::Wine;
+use toolchain::{CC, Toolchain};
+use wine::{WINE, Wine};
 
 /// The trackers that Windows has.
 const TRACKERS: [&str; 4] = ["fault", "write-watch", "compare", "whole"];
@@ -31,21 +33,57 @@ const TARGETS: [&str; 5] = [
     "x86_64-unknown-freebsd",
 ];
 
-/// Runs what there is for Windows.
+/// How much of the tests that draw or that take a while.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Amount {
+    /// What the tests do by themselves, and the library as it is compiled fastest.
+    Little,
+    /// 1,000 sequences of the model, a crowd of threads for 30 s, and the library as it is delivered.
+    Much,
+}
+
+/// A look at everything there is for Windows.
 pub(crate) fn run(ctx: &Ctx, report: &mut Report) -> Result<()> {
+    tests(ctx, report, Amount::Little)
+}
+
+/// The whole, which takes longer than is left beside the tests of this system.
+pub(crate) fn run_whole(ctx: &Ctx, report: &mut Report) -> Result<()> {
+    clippy::run(ctx, report);
+    tests(ctx, report, Amount::Much)
+}
+
+fn tests(ctx: &Ctx, report: &mut Report, amount: Amount) -> Result<()> {
     let toolchain = Toolchain::new(ctx);
     let wine = Wine::new(ctx)?;
     report.case("Wine starts", |log| wine.begin(log));
-    let built = toolchain.library(&wine, report.log())?;
-    report.case("mapback.dll and libmapback.a", |_| Ok(built.note()));
+    let mut built = None;
+    report.case("mapback.dll and libmapback.a", |log| {
+        let profile = if amount == Amount::Little { "dev" } else { "release" };
+        let built = built.insert(toolchain.library(&wine, profile, log)?);
+        Ok(built.note())
+    });
+    let Some(built) = built else { return Ok(()) };
     let test = |package: &'static str, name: &'static str, tracker: Option<&'static str>| {
         let (toolchain, wine) = (&toolchain, &wine);
         move |log: &Log| {
             let program = toolchain.test_program(package, name, log)?;
             let dir = ctx.fresh_dir("windows-files")?;
-            run_tests(wine, &program, &dir, tracker, ctx.quick, log)
+            run_tests(wine, &program, &dir, tracker, amount, log)
         }
     };
+    report.case("a project finds them by CMake", |log| {
+        let [compiler, emulator] = [("C_COMPILER", CC), ("CROSSCOMPILING_EMULATOR", WINE)]
+            .map(|(name, value)| format!("-DCMAKE_{name}={value}"));
+        let user = CmakeUser {
+            prefix: &built.prefix,
+            source: ctx.root.join("xtask/programs/windows/posix.c"),
+            arguments: "",
+            defines: &["-DCMAKE_SYSTEM_NAME=Windows", &compiler, &emulator],
+            with: &|cmd| wine.with(cmd),
+        };
+        cmake(ctx, &user, log)
+    });
     report.case("the library's own tests", test("mapback", "mapback", None));
     for tracker in TRACKERS {
         report.case(format!("AC_FUNC_MMAP by configure, {tracker}"), |log| {
@@ -63,38 +101,17 @@ fn run_tests(
     program: &Path,
     dir: &Path,
     tracker: Option<&str>,
-    quick: bool,
+    amount: Amount,
     log: &Log,
 ) -> Result<String> {
     let mut cmd = wine.run(program).env("MAPBACK_TEST_DIR", Wine::path(dir)).cwd(dir);
     if let Some(tracker) = tracker {
         cmd = cmd.env("MAPBACK_TRACKER", tracker);
     }
-    if !quick {
+    if amount == Amount::Much {
         cmd = cmd.env("ORACLE_CASES", "1000").env("CROWD_SECONDS", "30");
     }
     Ok(Counts::of(&cmd.limit(Duration::from_secs(600)).run_ok(log)?.output)?.note())
-}
-
-/// Runs GDBM's own tests: a program that uses `mmap` and knows nothing of mapback.
-pub(crate) fn gdbm(ctx: &Ctx, report: &mut Report) -> Result<()> {
-    let toolchain = Toolchain::new(ctx);
-    let wine = Wine::new(ctx)?;
-    report.case("Wine starts", |log| wine.begin(log));
-    let built = toolchain.library(&wine, report.log())?;
-    let mut gdbm = None;
-    report.case("GDBM, configured and compiled by mingw", |log| {
-        let (built, note) = Gdbm::build(ctx, &wine, &built, log)?;
-        gdbm = Some(built);
-        Ok(note)
-    });
-    let Some(gdbm) = gdbm else { return Ok(()) };
-    for tracker in TRACKERS {
-        report.case(format!("GDBM's own tests, {tracker}"), |log| gdbm.tests(tracker, log));
-        report.case(format!("GDBM by windows of 8 KiB, {tracker}"), |log| gdbm.windows(tracker, log));
-    }
-    report.case("GDBM's tests with nothing written back: fail", |log| gdbm.control(TRACKERS[0], log));
-    Ok(())
 }
 
 /// Compiles the library for systems that are not tested here.
@@ -103,6 +120,5 @@ pub(crate) fn targets(ctx: &Ctx, report: &mut Report) -> Result<()> {
     for target in TARGETS {
         report.case(target, |log| toolchain.check(target, log));
     }
-    report.case(GNU, |log| toolchain.check(GNU, log));
     Ok(())
 }

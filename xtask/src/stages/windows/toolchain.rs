@@ -8,8 +8,9 @@ use anyhow::{Context, Result, bail, ensure};
 use cargo_metadata::Message;
 
 use super::wine::Wine;
+use crate::c_library::Parts;
 use crate::ctx::Ctx;
-use crate::run::{Cmd, Log};
+use crate::run::{Cmd, Done, Log};
 
 /// The target of mingw.
 pub(super) const GNU: &str = "x86_64-pc-windows-gnu";
@@ -20,14 +21,11 @@ pub(super) struct Toolchain<'c> {
     target: PathBuf,
 }
 
-/// The C library for Windows.
+/// The C library for Windows, installed into a prefix.
 pub(super) struct Built {
-    /// Where `mapback.dll` and its import library `libmapback.dll.a` are.
-    pub(super) shared: PathBuf,
-    /// Where `libmapback.a` is.
-    pub(super) fixed: PathBuf,
-    /// Where the headers are: what all systems have, and what Windows has besides.
-    pub(super) include: [PathBuf; 2],
+    pub(super) prefix: PathBuf,
+    /// Where C programs are put that are compiled against it.
+    programs: PathBuf,
 }
 
 impl<'c> Toolchain<'c> {
@@ -54,11 +52,7 @@ impl<'c> Toolchain<'c> {
         let packages: &[&str] =
             if served { &["-p", "mapback", "-p", "mapback-c"] } else { &["-p", "mapback"] };
         let done = self.cargo("check", target).args(packages).run_ok(log)?;
-        ensure!(
-            !done.output.contains("\nwarning: "),
-            "it compiles with warnings:\n{}",
-            crate::run::tail(&done.output)
-        );
+        no_warnings(&done)?;
         Ok(packages.iter().filter(|word| **word != "-p").copied().collect::<Vec<_>>().join(", "))
     }
 
@@ -83,69 +77,65 @@ impl<'c> Toolchain<'c> {
         bail!("cargo built no test program {name} of the package {package}");
     }
 
-    /// Builds the C library, under the names that an installation gives it.
-    pub(super) fn library(&self, wine: &Wine, log: &Log) -> Result<Built> {
-        self.cargo("build", GNU).args(["--release", "-p", "mapback-c"]).run_ok(log)?;
-        let from = self.target.join(GNU).join("release");
-        let built = Built {
-            shared: crate::ctx::fresh(self.target.join("shared"))?,
-            fixed: crate::ctx::fresh(self.target.join("static"))?,
-            include: ["include", "include/windows"]
-                .map(|dir| self.ctx.root.join("crates/mapback-c").join(dir)),
-        };
-        copy(&from.join("mapback_c.dll"), &built.shared.join("mapback.dll"))?;
-        copy(&from.join("libmapback_c.a"), &built.fixed.join("libmapback.a"))?;
-        copy(&wine.shim(log)?, &built.shared.join("bcryptprimitives.dll"))?;
-        let def = built.shared.join("mapback.def");
-        let exports = exports(&built.shared.join("mapback.dll"), log)?;
-        fs::write(&def, format!("EXPORTS\n{}\n", exports.join("\n")))
+    /// Builds the C library and installs it where Wine looks for DLLs. `profile`: what is not "dev" compiles std again.
+    pub(super) fn library(&self, wine: &Wine, profile: &str, log: &Log) -> Result<Built> {
+        let args =
+            ["--profile", profile, "--package", "mapback-c", "--message-format=json-render-diagnostics"];
+        let done = self.cargo("build", GNU).args(args).stdout_apart().run_ok(log)?;
+        no_warnings(&done)?;
+        let parts = Parts::of(&done.stdout)?;
+        let prefix = parts.begin(self.ctx, wine.installed.clone(), log)?;
+        let dll = prefix.join("bin/mapback.dll");
+        parts.install("mapback_c.dll", &dll)?;
+        parts.install("libmapback_c.a", &prefix.join("lib/libmapback.a"))?;
+        let def = prefix.join("lib/mapback.def");
+        fs::write(&def, format!("EXPORTS\n{}\n", exports(&dll, log)?.join("\n")))
             .with_context(|| format!("cannot write {}", def.display()))?;
         Cmd::new("x86_64-w64-mingw32-dlltool")
             .args(["-D", "mapback.dll", "-d"])
             .arg(&def)
             .arg("-l")
-            .arg(built.shared.join("libmapback.dll.a"))
+            .arg(prefix.join("lib/libmapback.dll.a"))
             .run_ok(log)?;
-        Ok(built)
+        Ok(Built { prefix, programs: crate::ctx::fresh(self.target.join("programs"))? })
     }
 }
 
 impl Built {
     pub(super) fn note(&self) -> String {
-        let size = |path: PathBuf| fs::metadata(path).map_or(0, |m| m.len() >> 10);
-        format!(
-            "{} KiB and {} KiB",
-            size(self.shared.join("mapback.dll")),
-            size(self.fixed.join("libmapback.a"))
-        )
+        let size = |name: &str| fs::metadata(self.prefix.join(name)).map_or(0, |m| m.len() >> 10);
+        format!("{} KiB and {} KiB", size("bin/mapback.dll"), size("lib/libmapback.a"))
     }
 
-    /// The compiler's flags by which it finds the headers.
-    pub(super) fn flags(&self) -> [String; 2] {
-        self.include.each_ref().map(|dir| format!("-I{}", dir.display()))
+    /// The compiler's flag by which it finds the headers.
+    pub(super) fn cflags(&self) -> String {
+        format!("-I{}", self.prefix.join("include").display())
     }
 
-    /// Compiles a C program against the DLL, beside which it is put.
+    /// The linker's flag by which it finds the library.
+    pub(super) fn ldflags(&self) -> String {
+        format!("-L{}", self.prefix.join("lib").display())
+    }
+
+    /// Compiles a C program against the DLL.
     pub(super) fn compile(&self, source: &Path, name: &str, log: &Log) -> Result<PathBuf> {
-        let program = self.shared.join(name);
+        let program = self.programs.join(name);
         Cmd::new(CC)
             .args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O1"])
-            .args(self.flags())
+            .arg(self.cflags())
             .arg(source)
             .arg("-o")
             .arg(&program)
-            .arg("-L")
-            .arg(&self.shared)
-            .arg("-lmapback")
+            .args([&self.ldflags(), "-lmapback"])
             .run_ok(log)?;
         Ok(program)
     }
 }
 
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    fs::copy(from, to)
-        .map(drop)
-        .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))
+fn no_warnings(done: &Done) -> Result<()> {
+    let warned = done.output.lines().any(|line| line.starts_with("warning: "));
+    ensure!(!warned, "it compiles with warnings:\n{}", crate::run::tail(&done.output));
+    Ok(())
 }
 
 /// The names that a DLL exports.

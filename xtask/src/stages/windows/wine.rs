@@ -18,13 +18,16 @@ const SHIM: &str = "#include <windows.h>\n\
 
 pub(super) struct Wine {
     home: PathBuf,
+    /// Where the library is installed, whose DLL programs find.
+    pub(super) installed: PathBuf,
 }
 
 impl Wine {
     pub(super) fn new(ctx: &Ctx) -> Result<Self> {
-        let home = ctx.target.join("windows").join("wine");
+        let dir = ctx.target.join("windows");
+        let (home, installed) = (dir.join("wine"), dir.join("installed"));
         fs::create_dir_all(&home).with_context(|| format!("cannot create {}", home.display()))?;
-        Ok(Self { home })
+        Ok(Self { home, installed })
     }
 
     /// Makes the prefix, which takes some seconds the first time.
@@ -42,10 +45,16 @@ impl Wine {
 
     /// The variables of a program under Wine.
     pub(super) fn with(&self, cmd: Cmd) -> Cmd {
+        self.with_dlls(cmd, &self.installed.join("bin"))
+    }
+
+    /// The variables of a program under Wine that finds its DLLs in `dlls`.
+    pub(super) fn with_dlls(&self, cmd: Cmd, dlls: &Path) -> Cmd {
+        let path = format!("{};{}", Self::path(&self.home), Self::path(dlls));
         cmd.env("WINEARCH", "win64")
             .env("WINEDEBUG", "-all")
             .env("WINEPREFIX", self.home.join("prefix"))
-            .env("WINEPATH", Self::path(&self.home))
+            .env("WINEPATH", path)
     }
 
     /// A path as programs for Windows have it.
@@ -53,14 +62,14 @@ impl Wine {
         format!("Z:{}", path.display()).replace('/', "\\")
     }
 
-    /// The DLL that Wine lacks; for tests only.
-    pub(super) fn shim(&self, log: &Log) -> Result<PathBuf> {
+    /// Makes the DLL that Wine lacks; for tests only.
+    fn shim(&self, log: &Log) -> Result<()> {
         let (source, dll) = (self.home.join("shim.c"), self.home.join("bcryptprimitives.dll"));
         if !dll.exists() {
             fs::write(&source, SHIM).with_context(|| format!("cannot write {}", source.display()))?;
             Cmd::new(CC).arg("-shared").arg("-o").arg(&dll).arg(&source).arg("-ladvapi32").run_ok(log)?;
         }
-        Ok(dll)
+        Ok(())
     }
 }
 

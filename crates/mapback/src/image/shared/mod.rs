@@ -381,7 +381,7 @@ impl Control {
                     return Err(Errno::IO);
                 }
                 // SAFETY: a slice.
-                unsafe { copy.write(buffer.as_ptr(), n, at) }?;
+                file::with_file_size(at + n as u64, || unsafe { copy.write(buffer.as_ptr(), n, at) })?;
                 at += n as u64;
             }
         }

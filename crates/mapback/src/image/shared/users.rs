@@ -35,9 +35,8 @@ impl Presence {
         let uid = os::effective_uid();
         let text = format!("{:x}:{:x}:{:x}:{:x}", id.dev, id.ino, id.birth, id.handle);
         let name = format!("mapback.{:016x}", digest(text.as_bytes()));
-        let Ok(mark) = own_mark(&format!("{PLACE}/{name}.{uid}"), uid) else { return Ok(None) };
+        let Ok(mark) = held_mark(&format!("{PLACE}/{name}.{uid}"), uid) else { return Ok(None) };
         let mut presence = Presence { mark, name, uid, writes: false };
-        ofd::lock_shared(presence.mark.as_fd(), HERE)?;
         match presence.may(writes, path) {
             Ok(()) => Ok(Some(presence)),
             Err(errno) => {
@@ -72,19 +71,8 @@ impl Presence {
 
     /// Another user who has an image that must not be beside this user's.
     fn opponent(&self, writes: bool) -> Option<u32> {
-        let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
-        let place = Private::stay(with_room(|| rustix::fs::open(PLACE, flags, Mode::empty())).ok()?);
-        let mut buffer = Vec::with_capacity(8192);
-        let mut entries = rustix::fs::RawDir::new(&place, buffer.spare_capacity_mut());
-        while let Some(Ok(entry)) = entries.next() {
-            let user = entry.file_name().to_str().ok().and_then(|name| self.user_of(name));
-            if let Some(user) = user
-                && stands_against(&format!("{PLACE}/{}.{user}", self.name), user, writes)
-            {
-                return Some(user);
-            }
-        }
-        None
+        let users: Vec<u32> = names().iter().filter_map(|name| self.user_of(name)).collect();
+        users.into_iter().find(|user| stands_against(&format!("{PLACE}/{}.{user}", self.name), *user, writes))
     }
 
     /// Whose mark a name is, if it is one of another user for the same file.
@@ -95,8 +83,7 @@ impl Presence {
 
     /// In a forked child: a mark of its own description, since the parent's ends with the parent.
     pub(crate) fn renew(&mut self) {
-        if let Ok(mark) = own_mark(&format!("{PLACE}/{}.{}", self.name, self.uid), self.uid) {
-            let _ = ofd::lock_shared(mark.as_fd(), HERE);
+        if let Ok(mark) = held_mark(&format!("{PLACE}/{}.{}", self.name, self.uid), self.uid) {
             if self.writes {
                 let _ = ofd::lock_shared(mark.as_fd(), WRITES);
             }
@@ -108,11 +95,65 @@ impl Presence {
     pub(crate) fn end(self) {
         ofd::unlock(self.mark.as_fd(), HERE);
         ofd::unlock(self.mark.as_fd(), WRITES);
-        // Should another process come between these two lines, its mark has no name, and a third user may come, too.
-        if !ofd::is_held(self.mark.as_fd(), HERE..WRITES + 1) {
-            let _ = rustix::fs::unlink(format!("{PLACE}/{}.{}", self.name, self.uid));
+        take_away(&self.mark, &format!("{PLACE}/{}.{}", self.name, self.uid));
+    }
+
+    /// Takes away the marks that processes of this user left when they were killed.
+    pub(crate) fn clear_left() {
+        let uid = os::effective_uid();
+        for name in names() {
+            let theirs = name.strip_prefix("mapback.").and_then(|rest| rest.split_once('.'));
+            if theirs.and_then(|(_, user)| user.parse().ok()) == Some(uid) {
+                let path = format!("{PLACE}/{name}");
+                if let Ok(mark) = own_mark(&path, uid) {
+                    take_away(&mark, &path);
+                }
+            }
         }
     }
+}
+
+/// Unlinks a mark that nobody holds. Who opened it meanwhile finds that it has no name, and makes another.
+fn take_away(mark: &Private, path: &str) {
+    let alone = |byte| ofd::try_lock(mark.as_fd(), byte) == Ok(true);
+    if alone(HERE) && alone(WRITES) {
+        let _ = rustix::fs::unlink(path);
+    }
+    ofd::unlock(mark.as_fd(), HERE);
+    ofd::unlock(mark.as_fd(), WRITES);
+}
+
+/// The names in the place of the marks.
+fn names() -> Vec<String> {
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::RDONLY;
+    let Ok(place) = with_room(|| rustix::fs::open(PLACE, flags, Mode::empty())) else { return Vec::new() };
+    let place = Private::stay(place);
+    let mut buffer = Vec::with_capacity(32 * 1024);
+    let mut entries = rustix::fs::RawDir::new(&place, buffer.spare_capacity_mut());
+    let mut all = Vec::new();
+    while let Some(Ok(entry)) = entries.next() {
+        all.extend(
+            entry.file_name().to_str().ok().filter(|name| name.starts_with("mapback.")).map(str::to_owned),
+        );
+    }
+    all
+}
+
+/// This user's mark, made if it is not there, with its lock held.
+fn held_mark(path: &str, uid: u32) -> Result<Private, Errno> {
+    const TRIES: usize = 1000;
+    for _ in 0..TRIES {
+        let mark = own_mark(path, uid)?;
+        let named = || {
+            let (here, there) = (rustix::fs::fstat(&mark)?, rustix::fs::lstat(path)?);
+            Ok::<_, Errno>((here.st_dev, here.st_ino) == (there.st_dev, there.st_ino))
+        };
+        // Somebody may be taking it away right now.
+        if ofd::lock_shared(mark.as_fd(), HERE).is_ok() && named() == Ok(true) {
+            return Ok(mark);
+        }
+    }
+    Err(Errno::AGAIN)
 }
 
 /// Opens this user's mark, and makes it.

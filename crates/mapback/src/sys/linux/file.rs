@@ -183,6 +183,21 @@ pub(crate) fn with_file_size<T>(len: u64, act: impl FnOnce() -> Result<T, Errno>
     done
 }
 
+/// Moves up to `len` bytes inside the kernel, from `off` in one file to where another one stands; 0 at the end of the
+/// first.
+///
+/// # Errors
+/// Those of `sendfile`: `EINVAL` where the file system has no such thing.
+pub(crate) fn send(from: BorrowedFd<'_>, off: u64, to: BorrowedFd<'_>, len: usize) -> Result<usize, Errno> {
+    loop {
+        let mut at = off;
+        match rustix::fs::sendfile(to, from, Some(&mut at), len) {
+            Err(Errno::INTR) => continue,
+            other => return other,
+        }
+    }
+}
+
 /// `pread` into raw memory; 0 at the end of the file.
 ///
 /// # Safety

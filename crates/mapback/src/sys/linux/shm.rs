@@ -3,9 +3,12 @@
 use super::fd::{Private, with_room};
 use super::mem;
 use core::ops::Range;
-use rustix::fd::{AsFd, AsRawFd};
-use rustix::fs::{FallocateFlags, MemfdFlags};
+use rustix::fd::{AsFd, AsRawFd, BorrowedFd};
+use rustix::fs::{FallocateFlags, MemfdFlags, SeekFrom};
 use rustix::io::Errno;
+
+/// Bytes that one call takes over: large enough that calls cost nothing.
+const MOST_TAKEN: u64 = 8 << 20;
 
 /// A memory file of an exact size, which can be mapped any number of times.
 #[derive(Debug)]
@@ -91,6 +94,27 @@ impl Shm {
             }
         }
         Ok(())
+    }
+
+    /// Takes a range of bytes over from a file, without a copy in between. Returns how far the file reached; `None`: its
+    /// file system cannot do that, and nothing was done. Nobody else may move this object's position meanwhile.
+    ///
+    /// # Errors
+    /// As [`Shm::write`]; those of reading the file.
+    pub(crate) fn take(&self, from: BorrowedFd<'_>, range: Range<u64>) -> Result<Option<u64>, Errno> {
+        let mut at = rustix::fs::seek(&self.fd, SeekFrom::Start(range.start))?;
+        while at < range.end {
+            let len = (range.end - at).min(MOST_TAKEN) as usize;
+            let end = at + len as u64;
+            let sent = super::file::with_file_size(end, || super::file::send(from, at, self.fd.as_fd(), len));
+            match sent {
+                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) if at == range.start => return Ok(None),
+                Err(errno) => return Err(errno),
+                Ok(0) => break,
+                Ok(n) => at += n as u64,
+            }
+        }
+        Ok(Some(at - range.start))
     }
 
     /// Sets the size in bytes; what is cut off is gone, and touching it through a map is a SIGBUS.

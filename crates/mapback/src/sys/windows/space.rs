@@ -108,15 +108,16 @@ impl AddressSpace {
     /// protection meanwhile.
     pub(super) fn while_readable<T>(&mut self, range: &Range<usize>, act: impl FnOnce() -> T) -> T {
         let closed = region::inaccessible(range);
-        // SAFETY: memory of an image, and what is changed is changed back.
-        closed.iter().for_each(|part| {
+        for part in &closed {
+            // SAFETY: memory of a map of ours, which the lock on this keeps mapped. It is opened for loads only: no
+            // store of another thread gets through that was forbidden.
             let _ = unsafe { region::protect(part, mem::PROT_READ) };
-        });
+        }
         let done = act();
-        // SAFETY: as above.
-        closed.iter().for_each(|part| {
+        for part in &closed {
+            // SAFETY: as above; this is how it was.
             let _ = unsafe { region::protect(part, 0) };
-        });
+        }
         done
     }
 
@@ -231,10 +232,10 @@ impl AddressSpace {
                 self.cut(part).iter().for_each(|piece| unsafe { deny(piece, false) });
                 Ok(())
             }
-            // SAFETY: as above.
-            What::Private => {
-                self.cut(part).iter().try_for_each(|piece| unsafe { region::commit(piece, prot) })
-            }
+            What::Private => self.cut(part).iter().try_for_each(|piece| {
+                // SAFETY: as above.
+                unsafe { region::commit(piece, prot) }
+            }),
             What::Shared { object, delta } => {
                 let inside = inside(part, *delta, object.len());
                 // SAFETY: as above.

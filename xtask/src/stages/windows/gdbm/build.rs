@@ -20,12 +20,7 @@ const HEADERS: [&str; 7] =
 
 impl<'c> Gdbm<'c> {
     /// Configures and compiles GDBM. Says of it which it is.
-    pub(in crate::stages::windows) fn build(
-        ctx: &'c Ctx,
-        wine: &'c Wine,
-        built: &'c Built,
-        log: &Log,
-    ) -> Result<(Self, String)> {
+    pub(super) fn build(ctx: &'c Ctx, wine: &'c Wine, built: &'c Built, log: &Log) -> Result<(Self, String)> {
         let root = ctx.target.join("windows").join("gdbm");
         let sources = source::unpack(ctx, root.clone(), log)?;
         let gdbm = Self { ctx, wine, built, root, tests: sources.join("tests") };
@@ -44,9 +39,8 @@ impl<'c> Gdbm<'c> {
     }
 
     pub(super) fn flags(&self) -> String {
-        let [common, windows] = self.built.flags();
-        let (posix, headers) = (self.posix(), self.root.join("include"));
-        format!("{common} {windows} -I{} -I{} -D_FILE_OFFSET_BITS=64", posix.display(), headers.display())
+        let (mapback, posix, headers) = (self.built.cflags(), self.posix(), self.root.join("include"));
+        format!("{mapback} -I{} -I{} -D_FILE_OFFSET_BITS=64", posix.display(), headers.display())
     }
 
     fn compile_posix(&self, log: &Log) -> Result<()> {
@@ -71,16 +65,13 @@ impl<'c> Gdbm<'c> {
         let cross_cc = self.root.join("cross-cc");
         write(&cross_cc, &CROSS_CC.replace("COMPILER", CC).replace("WINE", WINE))?;
         let done = self
-            .under_wine(Cmd::new("sh"), &self.built.shared)
+            .wine
+            .with(Cmd::new("sh"))
             .args(["./configure", "--host=x86_64-w64-mingw32", "--disable-shared", "--disable-nls"])
             .args(["--enable-libgdbm-compat", "--without-readline", "LIBS=-lposix -lmapback"])
             .arg(format!("CC=sh {}", cross_cc.display()))
             .arg(format!("CPPFLAGS={}", self.flags()))
-            .arg(format!(
-                "LDFLAGS=-L{} -L{} -Wl,--wrap=main",
-                self.built.shared.display(),
-                self.root.display()
-            ))
+            .arg(format!("LDFLAGS={} -L{} -Wl,--wrap=main", self.built.ldflags(), self.root.display()))
             .cwd(sources)
             .limit(Duration::from_secs(300))
             .run_ok(log)?;
