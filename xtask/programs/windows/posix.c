@@ -65,8 +65,10 @@ int main(void)
     CHECK(munmap((void *)4096, 0) == -1 && errno == EINVAL);
     CHECK(msync((void *)4096, 4096, MS_SYNC) == -1 && errno == ENOMEM);
     CHECK(mapback_set_tracker("whole") == -1 && mapback_errno() == EBUSY);
-    char *map = mmap(NULL, 12, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    char *map = mmap(NULL, 12, PROT_READ | PROT_WRITE, MAP_FILE | MAP_SHARED | MAP_LOCKED | MAP_NONBLOCK, fd, 0);
     CHECK(map != MAP_FAILED);
+    CHECK(posix_madvise(map, 12, POSIX_MADV_WILLNEED) == 0 && posix_madvise(map, 12, POSIX_MADV_DONTNEED) == 0);
+    CHECK(posix_madvise(map + 1, 12, POSIX_MADV_RANDOM) == EINVAL && posix_madvise(map, 12, 99) == EINVAL);
     for (int i = 0; i < 12; i++)
         map[i] = (char)toupper(map[i]);
     CHECK(msync(map, 12, MS_SYNC) == 0);

@@ -101,7 +101,7 @@ pub(crate) const STAGES: &[Stage] = &[
     stage("lmdb", "LMDB with writemap and map_async, and py-lmdb's own tests", &LMDB, lmdb::run),
     stage("c-library", "the C library, installed, and C programs that use it", &C_LIBRARY, c_library::run),
     stage("windows", "the Windows library under Wine", &WINDOWS, windows::run),
-    stage("windows-gdbm", "GDBM's own tests with the Windows library under Wine", &GDBM, windows::gdbm),
+    stage("windows-gdbm", "GDBM's own tests with the Windows library under Wine", &GDBM, windows::gdbm::run),
     stage("targets", "systems that must at least compile", &RUST_SOURCES, windows::targets),
 ];
 
@@ -113,7 +113,7 @@ pub(crate) const BY_NAME: &[Stage] = &[
         &WINDOWS,
         windows::run_whole,
     ),
-    stage("windows-gdbm-whole", "`windows-gdbm`, with each tracker", &GDBM, windows::gdbm_whole),
+    stage("windows-gdbm-whole", "`windows-gdbm`, with each tracker", &GDBM, windows::gdbm::run_whole),
     stage(
         "c-library-by-cargo-c",
         "`c-library`, built and installed by cargo-c",

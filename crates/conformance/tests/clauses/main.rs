@@ -21,6 +21,7 @@ mod crowd;
 mod denied;
 #[cfg(unix)]
 mod descriptors;
+mod edges;
 #[cfg(windows)]
 mod endings;
 #[cfg(unix)]

@@ -17,6 +17,8 @@ mod wp_async;
 mod write_watch;
 
 pub(crate) use pristine::Pristine;
+#[cfg(windows)]
+pub(crate) use pristine::differences;
 
 use crate::sys::Errno;
 use core::fmt;

@@ -54,30 +54,34 @@ impl Pristine {
 
     /// Reports the maximal stretches of bytes, as offsets, in which `now`, standing at `at`, differs.
     pub(crate) fn differences(&self, at: usize, now: &[u8], sink: &mut dyn FnMut(Range<usize>)) {
-        let was = &self.bytes.bytes()[at..at + now.len()];
-        let mut open: Option<usize> = None;
-        for (nth, (a, b)) in was.chunks(BLOCK).zip(now.chunks(BLOCK)).enumerate() {
-            let base = at + nth * BLOCK;
-            if a == b {
-                if let Some(from) = open.take() {
-                    sink(from..base);
-                }
-                continue;
+        differences(&self.bytes.bytes()[at..at + now.len()], at, now, sink);
+    }
+}
+
+/// Reports the maximal stretches of bytes, as offsets from that at which both stand, in which `now` differs from `was`.
+pub(crate) fn differences(was: &[u8], at: usize, now: &[u8], sink: &mut dyn FnMut(Range<usize>)) {
+    let mut open: Option<usize> = None;
+    for (nth, (a, b)) in was.chunks(BLOCK).zip(now.chunks(BLOCK)).enumerate() {
+        let base = at + nth * BLOCK;
+        if a == b {
+            if let Some(from) = open.take() {
+                sink(from..base);
             }
-            for (i, (x, y)) in a.iter().zip(b).enumerate() {
-                match (x != y, open) {
-                    (true, None) => open = Some(base + i),
-                    (false, Some(from)) => {
-                        sink(from..base + i);
-                        open = None;
-                    }
-                    _ => {}
+            continue;
+        }
+        for (i, (x, y)) in a.iter().zip(b).enumerate() {
+            match (x != y, open) {
+                (true, None) => open = Some(base + i),
+                (false, Some(from)) => {
+                    sink(from..base + i);
+                    open = None;
                 }
+                _ => {}
             }
         }
-        if let Some(from) = open {
-            sink(from..at + now.len());
-        }
+    }
+    if let Some(from) = open {
+        sink(from..at + now.len());
     }
 }
 

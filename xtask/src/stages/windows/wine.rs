@@ -43,19 +43,14 @@ impl Wine {
         self.with(Cmd::new(WINE).arg(program))
     }
 
-    /// The variables of a program under Wine, which finds the library as it is installed.
+    /// The variables of a program under Wine.
     pub(super) fn with(&self, cmd: Cmd) -> Cmd {
-        self.with_dlls(cmd, &self.dlls())
+        self.with_dlls(cmd, &self.installed.join("bin"))
     }
 
-    /// Where the library's DLL is.
-    pub(super) fn dlls(&self) -> PathBuf {
-        self.installed.join("bin")
-    }
-
-    /// The variables of a program under Wine, which finds the DLLs in `dlls`.
+    /// The variables of a program under Wine that finds its DLLs in `dlls`.
     pub(super) fn with_dlls(&self, cmd: Cmd, dlls: &Path) -> Cmd {
-        let path = format!("{};{}", Self::path(dlls), Self::path(&self.home));
+        let path = format!("{};{}", Self::path(&self.home), Self::path(dlls));
         cmd.env("WINEARCH", "win64")
             .env("WINEDEBUG", "-all")
             .env("WINEPREFIX", self.home.join("prefix"))

@@ -54,6 +54,19 @@ static __inline int munlock(const void *addr, size_t len)
     return mapback_told(mapback_munlock(addr, len));
 }
 
+#define POSIX_MADV_NORMAL 0
+#define POSIX_MADV_RANDOM 1
+#define POSIX_MADV_SEQUENTIAL 2
+#define POSIX_MADV_WILLNEED 3
+#define POSIX_MADV_DONTNEED 4
+
+/* Returns the error, as POSIX has it. Advice changes nothing here: whole files are in memory. */
+static __inline int posix_madvise(void *addr, size_t len, int advice)
+{
+    (void)len;
+    return advice < POSIX_MADV_NORMAL || advice > POSIX_MADV_DONTNEED || (uintptr_t)addr % 4096 ? EINVAL : 0;
+}
+
 /* 4096: file offsets and MAP_FIXED addresses of private maps are multiples of it. */
 int getpagesize(void);
 

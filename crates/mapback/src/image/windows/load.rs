@@ -76,7 +76,9 @@ impl Image {
         if len > there {
             self.fill(&mut io, there..len)?;
         }
-        Ok(())
+        // Also what another process has filled.
+        let Io { first, writer, edges, .. } = &mut *io;
+        edges.read(writer.as_ref().unwrap_or(first), &(known.min(len)..known.max(len)))
     }
 
     /// Sets the length of the memory and all that follows it.
@@ -184,6 +186,7 @@ impl Image {
             if let Some(pristine) = &mut io.pristine {
                 pristine.set(at as usize, new);
             }
+            io.edges.set(at, new);
         }
     }
 }

@@ -5,6 +5,7 @@
 //! lies past it is zero, and inaccessible from the next page on. The library looks at it through a view of its own,
 //! which no tracker watches.
 
+mod edges;
 mod heirs;
 mod load;
 #[allow(dead_code)] // what only a keeper needs
@@ -26,6 +27,7 @@ use crate::sys::os::{self};
 use crate::track::Pristine;
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use edges::Edges;
 use marks::Marks;
 use std::path::PathBuf;
 
@@ -60,6 +62,8 @@ struct Io {
     /// One that may write, if the first may not and a later one could.
     writer: Option<FileStore>,
     pristine: Option<Pristine>,
+    /// Where maps end within a page, if there is no pristine copy.
+    edges: Edges,
 }
 
 impl Io {
@@ -100,6 +104,7 @@ impl Image {
             first,
             writer: None,
             pristine: None,
+            edges: Edges::default(),
         };
         let section = Section::new(object);
         section.enter();

@@ -8,6 +8,7 @@ use crate::stats::{add, add_time};
 use crate::store::Run;
 use crate::sys::Errno;
 use crate::sys::os;
+use crate::sys::os::section::Section;
 use core::fmt;
 use core::ops::Range;
 use std::path::PathBuf;
@@ -44,6 +45,24 @@ impl fmt::Display for WriteBackError {
     }
 }
 
+/// What is written of the rest of a page, if it is written: see [`super::edges`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rests {
+    IfChanged,
+    Always,
+}
+
+/// What the memory holds of a range inside the image's length. The copy may mix stores that are made meanwhile, each of
+/// which is found by the next comparison.
+pub(super) fn copied(section: &Section, range: &Range<u64>) -> Vec<u8> {
+    let len = (range.end - range.start) as usize;
+    let mut now = vec![0u8; len];
+    let from = section.at(range.start);
+    // SAFETY: inside the library's view, which covers the image's length; `now` is as long.
+    section.reading(from, len, || unsafe { core::ptr::copy_nonoverlapping(from, now.as_mut_ptr(), len) });
+    now
+}
+
 /// What the caller does once the content is written back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
@@ -68,7 +87,12 @@ impl Image {
         }
         let start = Instant::now();
         let all = 0..usize::MAX;
-        let result = self.write_pages(&mut io, if dead.is_empty() { to_pages(&range) } else { all });
+        let result = if dead.is_empty() {
+            self.write_pages(&mut io, to_pages(&range), Rests::IfChanged)
+        } else {
+            // The dead may have asked for more of a page than this process did.
+            self.write_pages(&mut io, all, Rests::Always)
+        };
         if result.is_ok() {
             dead.into_iter().for_each(|dead| self.section.forget(dead));
         }
@@ -76,10 +100,14 @@ impl Image {
         result
     }
 
-    fn write_pages(&self, io: &mut Io, pages: Range<usize>) -> Result<(), WriteBackError> {
+    fn write_pages(&self, io: &mut Io, pages: Range<usize>, rests: Rests) -> Result<(), WriteBackError> {
         let fail = |errno, bytes| WriteBackError { errno, file: self.name.clone(), bytes };
         let file_len = io.store().len().map_err(|e| fail(e, 0..self.len()))?;
         let mut runs = self.take_runs(io, &pages, file_len.min(self.len()).min(self.shared_len()));
+        let mut first = Ok(());
+        if rests == Rests::IfChanged {
+            first = self.write_rests(io, &mut runs).map_err(|(errno, bytes)| fail(errno, bytes));
+        }
         if io.pristine.is_some() {
             self.write_differences(io, &mut runs);
         } else {
@@ -90,7 +118,6 @@ impl Image {
             add(&self.counters.runs, runs.len() as u64);
             add(&self.counters.bytes_written, runs.iter().map(|run| run.done as u64).sum());
         }
-        let mut first = Ok(());
         for run in runs {
             io.unsynced.set(to_pages(&(run.off..run.off + run.done as u64)));
             if let Some(errno) = run.error {
@@ -102,15 +129,47 @@ impl Image {
         first
     }
 
+    /// Writes the rests of pages, where they changed, and takes them out of the runs. All are tried; the first error
+    /// is returned, and what failed stays marked.
+    fn write_rests(&self, io: &mut Io, runs: &mut Vec<Run>) -> Result<(), (Errno, Range<u64>)> {
+        let mut first = Ok(());
+        let mut cut = Vec::with_capacity(runs.len());
+        for run in runs.drain(..) {
+            let bytes = run.off..run.off + run.len as u64;
+            let mut at = bytes.start;
+            for rest in io.edges.rests(&bytes) {
+                cut.extend(self.run(at..rest.start));
+                at = rest.end;
+                match self.write_rest(io, &rest) {
+                    Ok((runs, bytes)) => {
+                        add(&self.counters.runs, runs);
+                        add(&self.counters.bytes_written, bytes);
+                    }
+                    Err(errno) => {
+                        io.marks.set(to_pages(&rest));
+                        first = first.and(Err((errno, rest)));
+                    }
+                }
+            }
+            cut.extend(self.run(at..bytes.end));
+        }
+        *runs = cut;
+        first
+    }
+
+    /// A range of the file as a run, if it is not empty.
+    fn run(&self, bytes: Range<u64>) -> Option<Run> {
+        let len = bytes.end.checked_sub(bytes.start)? as usize;
+        let run = || Run { from: self.section.at(bytes.start), len, off: bytes.start, done: 0, error: None };
+        (len > 0).then(run)
+    }
+
     /// Writes only the bytes that differ from the stored content, and keeps track of what that now is.
     fn write_differences(&self, io: &mut Io, runs: &mut [Run]) {
         let Io { first, writer, pristine, .. } = io;
         let (store, Some(pristine)) = (writer.as_ref().unwrap_or(first), pristine) else { return };
         for run in runs {
-            let mut now = vec![0u8; run.len];
-            // SAFETY: inside the view; the copy may mix stores that are made meanwhile, each of which is found by the
-            // next comparison.
-            unsafe { core::ptr::copy_nonoverlapping(run.from, now.as_mut_ptr(), run.len) };
+            let now = copied(&self.section, &(run.off..run.off + run.len as u64));
             let base = run.off as usize;
             let mut parts = Vec::new();
             pristine.differences(base, &now, &mut |part| parts.push(part));
@@ -139,11 +198,7 @@ impl Image {
         let page = os::page_size();
         let mut runs = Vec::new();
         io.marks.take_runs(pages, MOST / page, |run| {
-            let (start, end) = ((run.start * page) as u64, ((run.end * page) as u64).min(limit));
-            if start < end {
-                let (from, len) = (self.section.at(start), (end - start) as usize);
-                runs.push(Run { from, len, off: start, done: 0, error: None });
-            }
+            runs.extend(self.run((run.start * page) as u64..((run.end * page) as u64).min(limit)));
         });
         runs
     }

@@ -89,6 +89,11 @@ impl Space {
     unsafe fn serve_shared(&self, req: Request, file: Candidate) -> Result<usize, Errno> {
         let image = self.open_image(&req, &file)?;
         let mapped = self.replacing(replaced(&req).unwrap_or(0..0), |state| {
+            if file.allowed & mem::PROT_WRITE != 0 {
+                let bytes = req.off as u64..req.off as u64 + req.len as u64;
+                let shown = state.maps.of(&image).iter().any(|(r, m)| m.bytes(r).contains(&bytes.end));
+                image.note_edge(&bytes, shown)?;
+            }
             // SAFETY: the caller's own request; what it replaces was collected.
             let addr = unsafe { image.section.map(&placement(&req), req.off as u64) }?;
             let range = span(addr, req.len).ok_or(Errno::INVAL)?;

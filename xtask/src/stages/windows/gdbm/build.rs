@@ -20,12 +20,7 @@ const HEADERS: [&str; 7] =
 
 impl<'c> Gdbm<'c> {
     /// Configures and compiles GDBM. Says of it which it is.
-    pub(in crate::stages::windows) fn build(
-        ctx: &'c Ctx,
-        wine: &'c Wine,
-        built: &'c Built,
-        log: &Log,
-    ) -> Result<(Self, String)> {
+    pub(super) fn build(ctx: &'c Ctx, wine: &'c Wine, built: &'c Built, log: &Log) -> Result<(Self, String)> {
         let root = ctx.target.join("windows").join("gdbm");
         let sources = source::unpack(ctx, root.clone(), log)?;
         let gdbm = Self { ctx, wine, built, root, tests: sources.join("tests") };
@@ -44,9 +39,8 @@ impl<'c> Gdbm<'c> {
     }
 
     pub(super) fn flags(&self) -> String {
-        let (posix, headers) = (self.posix(), self.root.join("include"));
-        let own = format!("-I{} -I{}", posix.display(), headers.display());
-        format!("{} {own} -D_FILE_OFFSET_BITS=64", self.built.cflags())
+        let (mapback, posix, headers) = (self.built.cflags(), self.posix(), self.root.join("include"));
+        format!("{mapback} -I{} -I{} -D_FILE_OFFSET_BITS=64", posix.display(), headers.display())
     }
 
     fn compile_posix(&self, log: &Log) -> Result<()> {

@@ -15,9 +15,11 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::toolchain::{Built, CC};
+use super::toolchain::{Built, CC, Toolchain};
 use super::wine::Wine;
+use super::{Amount, TRACKERS};
 use crate::ctx::{Ctx, fresh};
+use crate::report::Report;
 use crate::run::{Cmd, Log};
 
 /// How many tests GDBM has.
@@ -26,7 +28,36 @@ const TESTS: usize = 33;
 /// Tests that write a database by one process and read it by another.
 const PERSISTENT: [&str; 3] = ["2", "3", "14"];
 
-pub(super) struct Gdbm<'c> {
+/// Builds GDBM and runs its tests with one tracker.
+pub(crate) fn run(ctx: &Ctx, report: &mut Report) -> Result<()> {
+    with_trackers(&TRACKERS[..1], Amount::Little, ctx, report)
+}
+
+/// With each tracker.
+pub(crate) fn run_whole(ctx: &Ctx, report: &mut Report) -> Result<()> {
+    with_trackers(&TRACKERS, Amount::Much, ctx, report)
+}
+
+fn with_trackers(trackers: &[&str], amount: Amount, ctx: &Ctx, report: &mut Report) -> Result<()> {
+    let wine = Wine::new(ctx)?;
+    report.case("Wine starts", |log| wine.begin(log));
+    let built = Toolchain::new(ctx).library(&wine, amount.profile(), report.log())?;
+    let mut gdbm = None;
+    report.case("GDBM, configured and compiled by mingw", |log| {
+        let (built, note) = Gdbm::build(ctx, &wine, &built, log)?;
+        gdbm = Some(built);
+        Ok(note)
+    });
+    let Some(gdbm) = gdbm else { return Ok(()) };
+    for tracker in trackers {
+        report.case(format!("GDBM's own tests, {tracker}"), |log| gdbm.tests(tracker, log));
+        report.case(format!("GDBM by windows of 8 KiB, {tracker}"), |log| gdbm.windows(tracker, log));
+    }
+    report.case("GDBM's tests with nothing written back: fail", |log| gdbm.control(trackers[0], log));
+    Ok(())
+}
+
+struct Gdbm<'c> {
     ctx: &'c Ctx,
     wine: &'c Wine,
     built: &'c Built,
@@ -55,19 +86,18 @@ impl fmt::Display for Mapped {
 }
 
 impl Gdbm<'_> {
-    /// GDBM's tests, or those of them with the numbers given. Says how each ended.
-    fn run(&self, dlls: &Path, tracker: &str, numbers: &[&str], log: &Log) -> Result<BTreeMap<String, bool>> {
+    /// A command for GDBM's programs.
+    fn with(&self, program: &str, tracker: &str) -> Cmd {
         let _ = fs::remove_file(self.counts());
-        let done = self
-            .wine
-            .with_dlls(Cmd::new("sh"), dlls)
-            .args(["./testsuite", "-j2"])
-            .args(numbers)
+        self.wine
+            .with(Cmd::new(program))
             .env("MAPBACK_TRACKER", tracker)
             .env("MAPPED", Wine::path(&self.counts()))
-            .cwd(&self.tests)
-            .limit(Duration::from_secs(600))
-            .run(log)?;
+    }
+
+    /// Runs GDBM's test suite; says of each test whether it passed.
+    fn run(&self, command: Cmd, log: &Log) -> Result<BTreeMap<String, bool>> {
+        let done = command.cwd(&self.tests).limit(Duration::from_secs(600)).run(log)?;
         let outcomes = outcomes(&done.output);
         if outcomes.values().any(|ok| !ok) {
             Cmd::new("cat").arg(self.tests.join("testsuite.log")).run_ok(log)?;
@@ -95,8 +125,8 @@ impl Gdbm<'_> {
     }
 
     /// All of GDBM's tests: each has to pass.
-    pub(super) fn tests(&self, tracker: &str, log: &Log) -> Result<String> {
-        let outcomes = self.run(&self.wine.dlls(), tracker, &[], log)?;
+    fn tests(&self, tracker: &str, log: &Log) -> Result<String> {
+        let outcomes = self.run(self.with("sh", tracker).args(["./testsuite", "-j2"]), log)?;
         let failed: Vec<_> = outcomes.iter().filter(|(_, ok)| !**ok).map(|(name, _)| name.as_str()).collect();
         ensure!(failed.is_empty(), "{} tests failed: {}", failed.len(), failed.join("; "));
         ensure!(outcomes.len() == TESTS, "{} tests of {TESTS} were run", outcomes.len());
@@ -107,8 +137,7 @@ impl Gdbm<'_> {
 
     /// A database that is mapped 8 KiB at a time, from any 4 KiB on, holds what was put into it. (With blocks smaller
     /// than a page GDBM 1.23 loses records by such windows on Linux as well.)
-    pub(super) fn windows(&self, tracker: &str, log: &Log) -> Result<String> {
-        let _ = fs::remove_file(self.counts());
+    fn windows(&self, tracker: &str, log: &Log) -> Result<String> {
         let script = [
             "num2word 1:1000 >input",
             "gtload -blocksize=4096 -maxmap=8192 db <input",
@@ -116,12 +145,9 @@ impl Gdbm<'_> {
             "cmp input output",
         ];
         let path = format!("{}:{}", self.tests.display(), std::env::var("PATH").unwrap_or_default());
-        self.wine
-            .with(Cmd::new("sh"))
+        self.with("sh", tracker)
             .args(["-c", &script.join(" && ")])
             .env("PATH", path)
-            .env("MAPBACK_TRACKER", tracker)
-            .env("MAPPED", Wine::path(&self.counts()))
             .cwd(self.ctx.fresh_dir("windows-gdbm")?)
             .limit(Duration::from_secs(300))
             .run_ok(log)?;
@@ -129,11 +155,12 @@ impl Gdbm<'_> {
     }
 
     /// The tests notice it if nothing is written back: so what they find in the files came through our maps.
-    pub(super) fn control(&self, tracker: &str, log: &Log) -> Result<String> {
+    fn control(&self, tracker: &str, log: &Log) -> Result<String> {
         let dlls = fresh(self.root.join("control"))?;
-        fs::copy(self.wine.dlls().join("mapback.dll"), dlls.join("real.dll"))
-            .context("cannot copy mapback.dll")?;
-        let def = fs::read_to_string(self.built.prefix.join("lib/mapback.def"))?;
+        let dll = self.built.prefix.join("bin/mapback.dll");
+        fs::copy(&dll, dlls.join("real.dll")).with_context(|| format!("cannot copy {}", dll.display()))?;
+        let def = fs::read_to_string(self.built.prefix.join("lib/mapback.def"))
+            .context("cannot read what the DLL exports")?;
         let forwarded = |name: &str| match name {
             "EXPORTS" | "mapback_mmap_handle" => name.to_owned(),
             name => format!("{name}=real.{name}"),
@@ -148,7 +175,8 @@ impl Gdbm<'_> {
             .arg("-o")
             .arg(dlls.join("mapback.dll"))
             .run_ok(log)?;
-        let outcomes = self.run(&dlls, tracker, &PERSISTENT, log)?;
+        let command = self.wine.with_dlls(self.with("sh", tracker), &dlls);
+        let outcomes = self.run(command.args(["./testsuite", "-j2"]).args(PERSISTENT), log)?;
         let passed = outcomes.values().filter(|ok| **ok).count();
         ensure!(
             passed == 0 && outcomes.len() == PERSISTENT.len(),
