@@ -36,7 +36,11 @@ pub(crate) struct Quick {
 impl Options {
     /// The stages that are not about this system.
     pub(crate) fn windows(quick: &Quick) -> Self {
-        Self::of(&[if quick.quick { "windows" } else { "windows-whole" }, "targets"])
+        Self::of(if quick.quick {
+            &["windows", "windows-gdbm", "targets"]
+        } else {
+            &["windows-whole", "windows-gdbm-whole", "targets"]
+        })
     }
 
     /// The C library as its users build it.

@@ -61,6 +61,7 @@ pub(crate) const WINDOWS: [Need; 8] = [
     Need::CMAKE,
     Need::MAKE,
 ];
+const GDBM: [Need; 6] = [Need::RUSTC, Need::CARGO, Need::RUST_SOURCES, Need::MINGW, Need::WINE, Need::MAKE];
 
 /// The stages of the whole test, in the order in which they are run: the quick and basic ones first.
 pub(crate) const STAGES: &[Stage] = &[
@@ -100,6 +101,7 @@ pub(crate) const STAGES: &[Stage] = &[
     stage("lmdb", "LMDB with writemap and map_async, and py-lmdb's own tests", &LMDB, lmdb::run),
     stage("c-library", "the C library, installed, and C programs that use it", &C_LIBRARY, c_library::run),
     stage("windows", "the Windows library under Wine", &WINDOWS, windows::run),
+    stage("windows-gdbm", "GDBM's own tests with the Windows library under Wine", &GDBM, windows::gdbm),
     stage("targets", "systems that must at least compile", &RUST_SOURCES, windows::targets),
 ];
 
@@ -111,6 +113,7 @@ pub(crate) const BY_NAME: &[Stage] = &[
         &WINDOWS,
         windows::run_whole,
     ),
+    stage("windows-gdbm-whole", "`windows-gdbm`, with each tracker", &GDBM, windows::gdbm_whole),
     stage(
         "c-library-by-cargo-c",
         "`c-library`, built and installed by cargo-c",

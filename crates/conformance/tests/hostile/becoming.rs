@@ -8,11 +8,16 @@ use mapback_conformance::{Scene, TestFile, page, scene_under_mapback};
 use crate::users::{Place, file_of, need_root};
 use crate::{recover, try_map};
 
-/// An actor that was root when it began.
-fn turned<'s>(scene: &'s Scene, user: u32) -> Actor<'s> {
+/// An actor that was root when it began, and may have had a map then.
+fn turned<'s>(scene: &'s Scene, user: u32, with_map: bool) -> Actor<'s> {
     let open = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o755);
     std::fs::set_permissions(scene.dir(), open).expect("opening the scene's directory");
     let actor = scene.actor();
+    if with_map {
+        let file = scene.file(page());
+        let addr = try_map(&actor, &file).expect("a map of the first user's");
+        actor.call(&Ask::Unmap { addr, len: page() });
+    }
     actor.call(&Ask::SetUser { user });
     actor
 }
@@ -42,8 +47,8 @@ fn i4_users_who_becomes_another_shares_with_that_user_alone() {
     let place = Place::of(61010);
     let mut scene = scene_under_mapback!();
     let file = file_of(&mut scene, place.user, 0o600);
-    for killed in [false, true] {
-        let turned = turned(&scene, place.user);
+    for (killed, with_map) in [(false, true), (true, false), (true, true)] {
+        let turned = turned(&scene, place.user, with_map);
         let addr = try_map(&turned, &file).expect("a map");
         store(&turned, addr, b"one");
         let fellow = scene.actor_as(place.user);
@@ -79,7 +84,7 @@ fn i4_users_who_becomes_another_and_may_not_enter_the_directory_is_told() {
     let scene = scene_under_mapback!();
     let file = scene.file(3 * page());
     std::os::unix::fs::chown(file.path(), Some(61011), Some(61011)).expect("chown");
-    let turned = turned(&scene, 61011);
+    let turned = turned(&scene, 61011, true);
     let addr = try_map(&turned, &file).expect("a map of its own");
     assert_eq!(load(&turned, addr, 3 * page()), file.stored_all());
     store(&turned, addr, b"one");
@@ -179,7 +184,7 @@ fn i4_users_who_becomes_another_writes_to_that_users_images() {
     let addr = try_map(&mapper, &file).expect("a map");
     store(&mapper, addr, b"one");
     // It has no map, and never had one.
-    let writer = turned(&scene, place.user);
+    let writer = turned(&scene, place.user, false);
     write(&writer, &file, 10, b"two");
     assert_eq!(load(&mapper, addr + 10, 3), b"two");
     let (by, path) = (ReadBy::Pread, file.path().to_owned());

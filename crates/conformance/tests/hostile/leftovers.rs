@@ -8,7 +8,7 @@ use mapback_conformance::scene::Run;
 use mapback_conformance::{Scene, TestFile, page, scene_under_mapback};
 use mapback_testkit::kill;
 
-use crate::recovery::{OTHERS, PAGES, assert_nothing_left, file_of, images, leave, listed, outsider};
+use crate::recovery::{OTHERS, assert_nothing_left, file_of, images, leave, listed, outsider};
 use crate::{recover, visit};
 
 /// A file, and the directory of images beside it, to begin from again and again.
@@ -195,13 +195,14 @@ fn l09_recover_is_killed_at_each_system_call_of_its_overwriting() {
 fn l09_programs_are_killed_while_they_set_a_conflict_aside() {
     let rounds = crate::flipped::number("MAPBACK_SPOIL_ROUNDS", 60);
     let scene = scene_under_mapback!();
-    let file = file_of(&scene, 1);
+    // So long that copying it takes a while.
+    let file = scene.file_with(&vec![1; 8 << 20]);
     let left = leave(&scene, &file, 11);
     outsider(&file);
     let before = Before::of(&scene, &file);
     let plan = serde_json::to_string(&mapback_conformance::writer::Writer {
         path: file.path().to_owned(),
-        cells: (PAGES * page() / 8) as u64,
+        cells: (file.len() / 8) as u64,
         owner: 0,
         owners: 1,
         shape: mapback_conformance::writer::Shape::Alone,
@@ -225,6 +226,8 @@ fn l09_programs_are_killed_while_they_set_a_conflict_aside() {
             assert!(control.exists(), "round {round}: {name} without a control block");
         }
         assert!(listed(&scene, &file, "conflict") > 0, "round {round}: {:?}", scene.image_files());
+        let (_, told) = recover(&scene, ["--list"]);
+        assert!(!told.contains("no control block"), "round {round}: what was begun is left: {told}");
     }
     assert_eq!(recover(&scene, ["--discard", "--all"]).0, Some(0));
     assert_nothing_left(&scene);

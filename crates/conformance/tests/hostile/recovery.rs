@@ -8,7 +8,7 @@ use mapback_conformance::{Scene, TestFile, page, scene_under_mapback};
 
 use crate::{recover, try_map, visit};
 
-pub const PAGES: usize = 6;
+const PAGES: usize = 6;
 
 /// A file of `PAGES` pages of this byte.
 pub fn file_of(scene: &Scene, fill: u8) -> TestFile {

@@ -14,7 +14,7 @@ use crate::stages::ac_func_mmap::{AUXILIARY, CONFIGURE_AC};
 
 /// Puts a script in the place of each program that it compiles, which runs the program by Wine: so configure need not
 /// know that it is not for this system.
-const CROSS_CC: &str = r#"#!/bin/sh
+pub(super) const CROSS_CC: &str = r#"#!/bin/sh
 COMPILER "$@" || exit
 if test -f conftest.exe && test "$(head -c 2 conftest.exe)" = MZ; then
     mv conftest.exe conftest-real.exe

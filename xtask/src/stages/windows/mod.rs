@@ -2,6 +2,7 @@
 
 mod ac_func_mmap;
 mod clippy;
+mod gdbm;
 mod programs;
 mod toolchain;
 pub(crate) mod torture;
@@ -17,6 +18,7 @@ use crate::cargo::Counts;
 use crate::ctx::Ctx;
 use crate::report::Report;
 use crate::run::Log;
+use gdbm::Gdbm;
 use toolchain::{CC, Toolchain};
 use wine::{WINE, Wine};
 
@@ -41,6 +43,16 @@ enum Amount {
     Much,
 }
 
+impl Amount {
+    /// Cargo's profile for the library.
+    const fn profile(self) -> &'static str {
+        match self {
+            Self::Little => "dev",
+            Self::Much => "release",
+        }
+    }
+}
+
 /// A look at everything there is for Windows.
 pub(crate) fn run(ctx: &Ctx, report: &mut Report) -> Result<()> {
     tests(ctx, report, Amount::Little)
@@ -58,8 +70,7 @@ fn tests(ctx: &Ctx, report: &mut Report, amount: Amount) -> Result<()> {
     report.case("Wine starts", |log| wine.begin(log));
     let mut built = None;
     report.case("mapback.dll and libmapback.a", |log| {
-        let profile = if amount == Amount::Little { "dev" } else { "release" };
-        let built = built.insert(toolchain.library(&wine, profile, log)?);
+        let built = built.insert(toolchain.library(&wine, amount.profile(), log)?);
         Ok(built.note())
     });
     let Some(built) = built else { return Ok(()) };
@@ -111,6 +122,36 @@ fn run_tests(
         cmd = cmd.env("ORACLE_CASES", "1000").env("CROWD_SECONDS", "30");
     }
     Ok(Counts::of(&cmd.limit(Duration::from_secs(600)).run_ok(log)?.output)?.note())
+}
+
+/// Runs GDBM's own tests: a program that uses `mmap` and knows nothing of mapback.
+pub(crate) fn gdbm(ctx: &Ctx, report: &mut Report) -> Result<()> {
+    gdbm_tests(ctx, report, Amount::Little)
+}
+
+/// With each tracker.
+pub(crate) fn gdbm_whole(ctx: &Ctx, report: &mut Report) -> Result<()> {
+    gdbm_tests(ctx, report, Amount::Much)
+}
+
+fn gdbm_tests(ctx: &Ctx, report: &mut Report, amount: Amount) -> Result<()> {
+    let toolchain = Toolchain::new(ctx);
+    let wine = Wine::new(ctx)?;
+    report.case("Wine starts", |log| wine.begin(log));
+    let built = toolchain.library(&wine, amount.profile(), report.log())?;
+    let mut gdbm = None;
+    report.case("GDBM, configured and compiled by mingw", |log| {
+        let (built, note) = Gdbm::build(ctx, &wine, &built, log)?;
+        gdbm = Some(built);
+        Ok(note)
+    });
+    let Some(gdbm) = gdbm else { return Ok(()) };
+    for tracker in &TRACKERS[..if amount == Amount::Little { 1 } else { TRACKERS.len() }] {
+        report.case(format!("GDBM's own tests, {tracker}"), |log| gdbm.tests(tracker, log));
+        report.case(format!("GDBM by windows of 8 KiB, {tracker}"), |log| gdbm.windows(tracker, log));
+    }
+    report.case("GDBM's tests with nothing written back: fail", |log| gdbm.control(TRACKERS[0], log));
+    Ok(())
 }
 
 /// Compiles the library for systems that are not tested here.

@@ -43,9 +43,19 @@ impl Wine {
         self.with(Cmd::new(WINE).arg(program))
     }
 
-    /// The variables of a program under Wine.
+    /// The variables of a program under Wine, which finds the library as it is installed.
     pub(super) fn with(&self, cmd: Cmd) -> Cmd {
-        let path = format!("{};{}", Self::path(&self.home), Self::path(&self.installed.join("bin")));
+        self.with_dlls(cmd, &self.dlls())
+    }
+
+    /// Where the library's DLL is.
+    pub(super) fn dlls(&self) -> PathBuf {
+        self.installed.join("bin")
+    }
+
+    /// The variables of a program under Wine, which finds the DLLs in `dlls`.
+    pub(super) fn with_dlls(&self, cmd: Cmd, dlls: &Path) -> Cmd {
+        let path = format!("{};{}", Self::path(dlls), Self::path(&self.home));
         cmd.env("WINEARCH", "win64")
             .env("WINEDEBUG", "-all")
             .env("WINEPREFIX", self.home.join("prefix"))
