@@ -4,8 +4,9 @@ mod common;
 
 use common::*;
 use mapback::{MmapMut, MmapShared, TrackerKind};
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -147,6 +148,19 @@ fn a_journal_that_cannot_be_believed_keeps_the_file_from_being_mapped() {
     }
     assert_eq!(std::fs::read(&path).unwrap(), [b'.'; LEN]);
     assert_eq!(std::fs::read(journal(&path)).unwrap(), bytes, "it is left as it is");
+}
+
+#[test]
+fn a_journal_that_a_stranger_may_have_written_is_left_out_of_account() {
+    let dir = folder();
+    let path = left_by_a_kill(dir.path());
+    std::fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+    std::fs::set_permissions(journal(&path), Permissions::from_mode(0o646)).unwrap();
+    let output = under_mapback(TrackerKind::WpAsync, &path, "shared");
+    assert!(text(&output.stdout).contains("\nseen: ......... ........."), "{}", text(&output.stdout));
+    assert!(text(&output.stderr).contains("is left out of account"), "{}", text(&output.stderr));
+    assert_eq!(std::fs::read(&path).unwrap(), [b'.'; LEN]);
+    assert!(journal(&path).exists());
 }
 
 #[test]

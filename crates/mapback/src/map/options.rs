@@ -259,7 +259,7 @@ impl MmapOptions {
     }
 
     fn make(&self, file: impl Source, kind: Kind) -> io::Result<Handle> {
-        let Opened { store, file, writable } = file.open(kind.shared && kind.writable)?;
+        let Opened { store, owner, writable } = file.open(kind.shared && kind.writable)?;
         if kind.shared && kind.writable && !writable {
             let why =
                 "the file was not opened to be written; open it for reading and writing, or use map_copy";
@@ -267,7 +267,7 @@ impl MmapOptions {
         }
         let limit = self.journal_limit.unwrap_or(JOURNAL_LIMIT);
         let len = self.checked_len(&*store)?;
-        let backing = Backing::open(store, file, writable, self.journal.clone(), limit)?;
+        let backing = Backing::open(store, owner, writable, self.journal.clone(), limit)?;
         let working = Working::new(self.plan(self.offset, len, kind)?, Some(backing))?;
         Ok(Handle::new(working))
     }

@@ -1,6 +1,7 @@
 //! What can be mapped.
 
 use crate::store::{FileStore, Store};
+use crate::sys::os::file::{self, Owner};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -33,8 +34,8 @@ pub trait Source: sealed::Open {}
 /// An opened source.
 pub struct Opened {
     pub(super) store: Arc<dyn Store>,
-    /// It is a file, so that its journal may stand next to it.
-    pub(super) file: bool,
+    /// Whose file it is, if it is one, so that its journal may stand next to it.
+    pub(super) owner: Option<Owner>,
     pub(super) writable: bool,
 }
 
@@ -51,7 +52,8 @@ pub(super) use sealed::Open;
 
 fn from_fd(fd: impl AsFd) -> io::Result<Opened> {
     let store = FileStore::from_fd(fd)?;
-    Ok(Opened { writable: store.may_write(), store: Arc::new(store), file: true })
+    let owner = Some(file::owner(store.fd())?);
+    Ok(Opened { writable: store.may_write(), store: Arc::new(store), owner })
 }
 
 impl<T: AsFd> Source for &T {}
@@ -92,14 +94,14 @@ impl Open for &Path {
 impl<S: Store + 'static> Source for Arc<S> {}
 impl<S: Store + 'static> Open for Arc<S> {
     fn open(self, _: bool) -> io::Result<Opened> {
-        Ok(Opened { store: self, file: false, writable: true })
+        Ok(Opened { store: self, owner: None, writable: true })
     }
 }
 
 impl Source for Arc<dyn Store> {}
 impl Open for Arc<dyn Store> {
     fn open(self, _: bool) -> io::Result<Opened> {
-        Ok(Opened { store: self, file: false, writable: true })
+        Ok(Opened { store: self, owner: None, writable: true })
     }
 }
 

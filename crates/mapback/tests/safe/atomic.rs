@@ -3,8 +3,9 @@
 use super::{Fixture, each_tracker};
 use mapback::store::{FileStore, JournalError, JournalStore, Store, write_full};
 use mapback::{Error, Mmap, MmapMut, MmapOptions};
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 /// Leaves a journal with a committed change behind, as a crash between commit and checkpoint does.
@@ -107,6 +108,43 @@ fn a_journal_that_cannot_be_believed_keeps_the_file_from_being_written() {
 }
 
 #[test]
+fn a_journal_that_a_stranger_may_have_written_is_no_journal() {
+    let file = Fixture::new(&[0; 20_000]);
+    leave_a_commit(&file, 0, &[1; 100]);
+    let left = std::fs::read(file.journal()).unwrap();
+    let mode = |mode| Permissions::from_mode(mode);
+    std::fs::set_permissions(&file.path, mode(0o644)).unwrap();
+    std::fs::set_permissions(file.journal(), mode(0o646)).unwrap();
+    let mut map = MmapMut::map_mut(file.open()).unwrap();
+    assert_eq!(map[..100], [0; 100]);
+    map[0] = 2;
+    let error = map.flush_atomic().unwrap_err();
+    assert!(error.to_string().contains("another user"), "{error}");
+    map.flush().unwrap();
+    drop(map);
+    assert!(std::fs::read(file.journal()).unwrap() == left);
+    // Where everybody may write the file, everybody may have made a commit.
+    std::fs::set_permissions(&file.path, mode(0o646)).unwrap();
+    assert_eq!(MmapMut::map_mut(file.open()).unwrap()[..100], [1; 100]);
+    // A link could lead anywhere.
+    std::os::unix::fs::symlink(&file.path, file.journal()).unwrap();
+    assert!(refusal(&file).contains("cannot open the journal"));
+}
+
+#[test]
+fn a_journal_can_be_read_by_those_who_may_read_its_file() {
+    for mode in [0o600, 0o640, 0o644, 0o664] {
+        let file = Fixture::new(&[0; 5000]);
+        std::fs::set_permissions(&file.path, Permissions::from_mode(mode)).unwrap();
+        let mut map = MmapMut::map_mut(file.open()).unwrap();
+        map[0] = 1;
+        map.flush_atomic().unwrap();
+        let found = std::fs::metadata(file.journal()).unwrap().permissions().mode() & 0o777;
+        assert_eq!(found, mode, "{found:o}");
+    }
+}
+
+#[test]
 fn a_journal_in_use_is_left_alone() {
     let file = Fixture::new(&[0; 5000]);
     let journal = File::options().create(true).truncate(true).write(true).open(file.journal()).unwrap();
@@ -172,6 +210,8 @@ fn journal_errors_say_what_to_do() {
     for error in [
         JournalError::OtherFile,
         JournalError::InUse,
+        JournalError::Stranger,
+        JournalError::Waiting(7),
         JournalError::Version(9),
         JournalError::Damaged { at: 1, why: "x".into() },
         JournalError::Read(ErrorKind::Other.into()),

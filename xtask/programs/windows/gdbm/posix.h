@@ -36,7 +36,7 @@ int fsync(int fd);
 #define LOCK_UN 8
 int flock(int fd, int operation);
 
-/* Owners and permissions: one user, who owns all. */
+/* Owners and permissions: stubs, for one user who owns all. */
 #define S_ISUID 04000
 #define S_ISGID 02000
 #define S_ISVTX 01000
@@ -58,7 +58,7 @@ long sysconf(int name);
 int posix_execl(const char *path, const char *arg, ...);
 #define execl posix_execl
 
-/* What only the interactive parts of gdbmtool use, which the tests do not reach. */
+/* What gdbmtool's interactive parts use: stubs. */
 #define TIOCGWINSZ 0
 struct winsize { unsigned short ws_row, ws_col; };
 #define ioctl(fd, request, argument) ((void)(fd), (void)(argument), -1)

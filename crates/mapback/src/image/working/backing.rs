@@ -4,6 +4,7 @@ use super::journal_file;
 use super::registry::{self, Entry, Journal, Known};
 use crate::error::Error;
 use crate::store::{JournalOptions, JournalStore, Store};
+use crate::sys::os::file::Owner;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,32 +29,34 @@ pub(crate) struct Backing {
     pub(super) writable: bool,
     place: JournalPlace,
     limit: u64,
+    owner: Option<Owner>,
 }
 
 impl Backing {
     /// Opens a store to be mapped. A journal that a crash left is replayed first.
     ///
-    /// `file`: the store is a file, next to which a journal may be.
+    /// `owner`: whose file the store is, if it is one, next to which a journal may be.
     ///
     /// # Errors
     /// Those of the store; a journal that cannot be read, if the store shall be written to.
     pub(crate) fn open(
         store: Arc<dyn Store>,
-        file: bool,
+        owner: Option<Owner>,
         writable: bool,
         place: JournalPlace,
         limit: u64,
     ) -> io::Result<Backing> {
         let identity = store.identity()?;
         let entry = Entry::of(&identity);
-        let mut backing = Backing { store, entry, name: identity.name, writable, place, limit };
-        if let Some(path) =
-            backing.journal_path().filter(|_| file || !matches!(backing.place, JournalPlace::Beside))
+        let mut backing = Backing { store, entry, name: identity.name, writable, place, limit, owner };
+        if let Some(path) = backing
+            .journal_path()
+            .filter(|_| owner.is_some() || !matches!(backing.place, JournalPlace::Beside))
         {
             let entry = backing.entry.clone();
             let known = entry.lock();
             if known.journal.is_none() {
-                let replayed = journal_file::replay(&path, &backing.store, writable);
+                let replayed = journal_file::replay(&path, &backing.store, writable, owner);
                 backing.store = replayed.map_err(|source| backing.unusable(source))?;
             }
         } else if let (JournalPlace::In(medium), true) = (&backing.place, writable) {
@@ -90,7 +93,7 @@ impl Backing {
                 "nobody knows where the file is, so name a place for its journal by MmapOptions::journal";
             return Err(self.unusable(io::Error::new(io::ErrorKind::NotFound, why)));
         };
-        let store = journal_file::create(&path, &self.store, self.limit);
+        let store = journal_file::create(&path, &self.store, self.limit, self.owner);
         let store = Arc::new(store.map_err(|source| self.unusable(source))?);
         known.journal = Some(Journal { store: store.clone(), path: Some(path) });
         Ok(store)

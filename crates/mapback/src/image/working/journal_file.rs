@@ -2,8 +2,9 @@
 
 use crate::store::{FileStore, Identity, JournalError, JournalOptions, JournalStore, Stat, Store, Write};
 use crate::sys::Errno;
+use crate::sys::os;
 use crate::sys::os::fd::{Private, with_room};
-use crate::sys::os::file;
+use crate::sys::os::file::{self, Owner};
 use core::ops::Range;
 use rustix::fd::AsFd;
 use rustix::fs::{Mode, OFlags};
@@ -35,13 +36,22 @@ fn name_beside(file: &Path) -> Option<PathBuf> {
 
 /// Replays what a crash left at `path`, and gives the store to go on with: one that cannot be written to is shown with
 /// the commits in place.
-pub(super) fn replay(path: &Path, store: &Arc<dyn Store>, writable: bool) -> io::Result<Arc<dyn Store>> {
-    let opened = match Medium::open(path, false, writable) {
+pub(super) fn replay(
+    path: &Path,
+    store: &Arc<dyn Store>,
+    writable: bool,
+    owner: Option<Owner>,
+) -> io::Result<Arc<dyn Store>> {
+    let opened = match Medium::open(path, writable, owner) {
         Ok(Some(medium)) => {
             let options = JournalOptions::default().read_only(!writable);
             JournalStore::open(store.clone(), Arc::new(medium), options)
         }
         Ok(None) => return Ok(store.clone()),
+        Err(error @ JournalError::Stranger) => {
+            tracing::warn!(%error, path = %path.display(), "a journal was left out of account");
+            return Ok(store.clone());
+        }
         Err(error) => Err(error.into()),
     };
     match opened {
@@ -77,10 +87,15 @@ fn remove(path: &Path) -> Result<(), Errno> {
 /// Why the file must not be used: a journal that is in use, cannot be believed, or cannot be written to the file.
 pub(crate) fn replay_left(name: &Path, file: &FileStore) -> io::Result<()> {
     let Some(path) = name_beside(name) else { return Ok(()) };
-    let medium = match Medium::open(&path, false, true) {
+    let owner = Some(file::owner(file.fd())?);
+    let medium = match Medium::open(&path, true, owner) {
         Ok(None) => return Ok(()),
         Err(JournalError::Open(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
-            Medium::open(&path, false, false)?
+            Medium::open(&path, false, owner)?
+        }
+        Err(error @ JournalError::Stranger) => {
+            crate::report::line(&format!("{} is left out of account: {error}", path.display()));
+            return Ok(());
         }
         // A reader beside a writer sees the file as the writer left it so far.
         Err(JournalError::InUse) if !file.is_writable() => return Ok(()),
@@ -108,8 +123,13 @@ fn none_is_waiting(medium: Medium, file: &FileStore) -> io::Result<()> {
 }
 
 /// Makes a journal.
-pub(super) fn create(path: &Path, store: &Arc<dyn Store>, limit: u64) -> io::Result<JournalStore> {
-    let medium = Medium::open(path, true, true)?.expect("created if it was not there");
+pub(super) fn create(
+    path: &Path,
+    store: &Arc<dyn Store>,
+    limit: u64,
+    owner: Option<Owner>,
+) -> io::Result<JournalStore> {
+    let medium = Medium::make(path, owner)?;
     let options = JournalOptions::default().limit(limit);
     let journal = JournalStore::open(store.clone(), Arc::new(medium), options)?;
     // The name must survive a crash as well.
@@ -125,29 +145,69 @@ struct Medium {
 }
 
 impl Medium {
-    fn open(path: &Path, create: bool, write: bool) -> Result<Option<Medium>, JournalError> {
+    /// Opens a journal that is there. It is taken from nobody who could not write the file himself.
+    fn open(path: &Path, write: bool, owner: Option<Owner>) -> Result<Option<Medium>, JournalError> {
+        let access = if write { OFlags::RDWR } else { OFlags::RDONLY };
+        let flags = access | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::NOFOLLOW;
         loop {
-            let access = if write { OFlags::RDWR } else { OFlags::RDONLY };
-            let access = if create && write { access | OFlags::CREATE } else { access };
-            let flags = access | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
-            let mode = Mode::from_raw_mode(0o666);
-            let opened = match with_room(|| rustix::fs::open(path, flags, mode)) {
+            let opened = match with_room(|| rustix::fs::open(path, flags, Mode::empty())) {
                 Ok(opened) => Private::new(opened),
-                Err(Errno::NOENT | Errno::NOTDIR) if !create => return Ok(None),
-                Err(errno) => return Err(JournalError::Open(errno.into())),
+                Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
+                Err(errno) => return Err(cannot(errno)),
             };
-            let file = FileStore::from_fd(&opened).map_err(JournalError::Open)?;
-            file::lock_whole(file.fd()).map_err(|_| JournalError::InUse)?;
-            // Who had it before may have removed it between opening and locking.
-            let is = file::facts(opened.as_fd()).map_err(|errno| JournalError::Open(errno.into()))?;
-            match rustix::fs::stat(path) {
-                Ok(named) if (named.st_dev, named.st_ino) == (is.dev, is.ino) => {
-                    return Ok(Some(Medium { file }));
-                }
-                _ => continue,
+            let by = file::owner(opened.as_fd()).map_err(cannot)?;
+            if owner.is_some_and(|of| !may_speak_for(by, of)) {
+                return Err(JournalError::Stranger);
+            }
+            if let Some(medium) = Medium::lock(path, &opened)? {
+                return Ok(Some(medium));
             }
         }
     }
+
+    /// Opens a journal, or makes one that nobody may read who may not read the file.
+    fn make(path: &Path, owner: Option<Owner>) -> Result<Medium, JournalError> {
+        let own = Owner { uid: os::effective_uid(), gid: u32::MAX, mode: 0o600 };
+        loop {
+            if let Some(medium) = Medium::open(path, true, owner)? {
+                return Ok(medium);
+            }
+            match file::make_like(path, owner.unwrap_or(own)) {
+                Ok(made) => {
+                    if let Some(medium) = Medium::lock(path, &made)? {
+                        return Ok(medium);
+                    }
+                }
+                // Somebody was faster.
+                Err(Errno::EXIST) => {}
+                Err(errno) => return Err(cannot(errno)),
+            }
+        }
+    }
+
+    /// Locks what was opened; `None` if the name stands for something else by now: who had it before may have removed it.
+    fn lock(path: &Path, opened: &Private) -> Result<Option<Medium>, JournalError> {
+        let file = FileStore::from_fd(opened).map_err(JournalError::Open)?;
+        file::lock_whole(file.fd()).map_err(|_| JournalError::InUse)?;
+        let is = file::facts(opened.as_fd()).map_err(cannot)?;
+        let named =
+            rustix::fs::stat(path).is_ok_and(|named| (named.st_dev, named.st_ino) == (is.dev, is.ino));
+        Ok(named.then_some(Medium { file }))
+    }
+}
+
+fn cannot(errno: Errno) -> JournalError {
+    JournalError::Open(errno.into())
+}
+
+/// Whether who made a journal could have written to its file: in a directory where anybody may make names, anybody may make
+/// this one.
+fn may_speak_for(by: Owner, of: Owner) -> bool {
+    let trusted = [0, of.uid, os::effective_uid()].contains(&by.uid);
+    let by_group = of.mode & 0o020 != 0 && by.gid == of.gid;
+    // What others may write says nothing of who wrote it.
+    let guarded = by.mode & 0o022 & !of.mode == 0;
+    (trusted || by_group || of.mode & 0o002 != 0) && guarded
 }
 
 impl Store for Medium {

@@ -21,6 +21,9 @@ pub enum JournalError {
     /// Another program, or another map of this one, has it open.
     #[error("the journal is in use: another program has uncommitted or unwritten changes of this file")]
     InUse,
+    /// It was made, or may be written, by somebody who may not write the file.
+    #[error("the journal is of another user, who may not write the file: remove it")]
+    Stranger,
     /// It has commits that are not in the file, which must not be written to by this process, or the journal must not.
     #[error(
         "the journal has {0} bytes that were committed and are not in the file yet: have the file mapped once by somebody \

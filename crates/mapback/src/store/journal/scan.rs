@@ -164,7 +164,7 @@ impl From<JournalError> for io::Error {
         let kind = match &error {
             JournalError::Read(e) | JournalError::Open(e) => e.kind(),
             JournalError::InUse => io::ErrorKind::WouldBlock,
-            JournalError::Waiting(_) => io::ErrorKind::PermissionDenied,
+            JournalError::Waiting(_) | JournalError::Stranger => io::ErrorKind::PermissionDenied,
             _ => io::ErrorKind::InvalidData,
         };
         io::Error::new(kind, error)

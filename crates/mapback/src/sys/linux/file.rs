@@ -33,6 +33,42 @@ pub(crate) struct Facts {
     pub(crate) regular: bool,
 }
 
+/// Whose a file is, and who may do what with it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Owner {
+    pub(crate) uid: u32,
+    /// `u32::MAX`: whatever a new file gets.
+    pub(crate) gid: u32,
+    /// The bits of reading, writing and executing.
+    pub(crate) mode: u32,
+}
+
+/// Whose an open file is.
+///
+/// # Errors
+/// `EBADF`.
+pub(crate) fn owner(fd: BorrowedFd<'_>) -> Result<Owner, Errno> {
+    let st = rustix::fs::fstat(fd)?;
+    Ok(Owner { uid: st.st_uid, gid: st.st_gid, mode: st.st_mode & 0o777 })
+}
+
+/// Makes a file that is not there yet, with the owner and the permissions of another one, as far as this process may.
+///
+/// # Errors
+/// `EEXIST`; those of `open`.
+pub(crate) fn make_like(path: &std::path::Path, like: Owner) -> Result<Private, Errno> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let new = Private::new(with_room(|| rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR))?);
+    let gid = (like.gid != u32::MAX).then(|| rustix::fs::Gid::from_raw(like.gid));
+    let both = rustix::fs::fchown(&new, Some(rustix::fs::Uid::from_raw(like.uid)), gid);
+    let like_group = both.is_ok() || rustix::fs::fchown(&new, None, gid).is_ok();
+    // Another group must not get what was the file's own group's.
+    let mode = if like_group { like.mode & 0o666 } else { like.mode & 0o606 };
+    // Where it fails fewer may use it than might.
+    let _ = rustix::fs::fchmod(&new, Mode::from_raw_mode(mode | 0o600));
+    Ok(new)
+}
+
 /// `fstat`.
 ///
 /// # Errors
