@@ -27,29 +27,32 @@ next! {
 /// Makes a call that writes to `fd` at `off`, or at the file offset; first of all, and with nothing in its way, one that
 /// does not concern us.
 macro_rules! writing {
-    ($fd:expr, $off:expr, $nr:expr, $args:expr, $real:expr) => {{
+    ($fd:expr, $off:expr, $nr:expr, $args:expr, $real:expr) => {
+        writing!($fd, $off, 0, $nr, $args, $real)
+    };
+    ($fd:expr, $off:expr, $flags:expr, $nr:expr, $args:expr, $real:expr) => {{
         if concerned($fd).is_none() {
             // SAFETY: the program's own request.
             let done = unsafe { $real };
             // Somebody may have mapped the file meanwhile, and have read it before this was written.
             if done > 0 && concerned($fd).is_some() {
-                wrote_unseen($fd, $off, $nr, $args, done as usize);
+                wrote_unseen($fd, ($off, $flags), $nr, $args, done as usize);
             }
             return done;
         }
-        write_through($fd, $off, $nr, $args)
+        write_through($fd, ($off, $flags), $nr, $args)
     }};
 }
 
 #[cold]
 #[inline(never)]
-fn write_through(fd: c_int, off: Option<i64>, nr: Sysno, args: [usize; 6]) -> ssize_t {
+fn write_through(fd: c_int, place: (Option<i64>, c_int), nr: Sysno, args: [usize; 6]) -> ssize_t {
     // SAFETY: the program's own request.
     let call = || unsafe { raw::call(nr, args) };
     let Some(space) = concerned(fd) else { return count(call()) };
     let known = || {
         let done = call();
-        let change = done.map_or(Change::Nothing, |n| wrote(fd, off, n as u64));
+        let change = done.map_or(Change::Nothing, |n| wrote(fd, place, n as u64));
         (done, change)
     };
     count(match space.changing_image(fd, Kind::Writes, known) {
@@ -58,7 +61,7 @@ fn write_through(fd: c_int, off: Option<i64>, nr: Sysno, args: [usize; 6]) -> ss
         Err(_) => {
             let done = call();
             if let Ok(n @ 1..) = done {
-                wrote_unseen(fd, off, nr, args, n);
+                wrote_unseen(fd, place, nr, args, n);
             }
             done
         }
@@ -68,15 +71,14 @@ fn write_through(fd: c_int, off: Option<i64>, nr: Sysno, args: [usize; 6]) -> ss
 /// After a call that wrote `n` bytes to a file which nobody had mapped when it began.
 #[cold]
 #[inline(never)]
-fn wrote_unseen(fd: c_int, off: Option<i64>, nr: Sysno, args: [usize; 6], n: usize) {
+fn wrote_unseen(fd: c_int, place: (Option<i64>, c_int), nr: Sysno, args: [usize; 6], n: usize) {
     let written = buffers(nr, args, n);
-    let again = match off {
-        // What lies behind the end of the file is written back by nobody who has not seen it.
-        _ if appends(fd) => Again::No,
-        Some(_) => Again::There(&written),
-        None => Again::Perhaps(&written),
+    let again = match place.0 {
+        Some(_) if !appends(fd, place.1) => Again::There(&written),
+        // Who shares the open file may have moved its offset, or have appended, since.
+        _ => Again::Somewhere,
     };
-    changed_unseen(fd, wrote(fd, off, n as u64), again);
+    changed_unseen(fd, wrote(fd, place, n as u64), again);
 }
 
 /// After a call that changed a file which nobody had mapped when it began.
@@ -103,15 +105,18 @@ fn buffers(nr: Sysno, args: [usize; 6], n: usize) -> Vec<(usize, usize)> {
     all.into_iter().map(&mut clip).collect()
 }
 
-fn appends(fd: c_int) -> bool {
+/// Whether a call with these flags of `pwritev2` writes at the end of the file, wherever it says.
+fn appends(fd: c_int, flags: c_int) -> bool {
+    const RWF_NOAPPEND: c_int = 0x20;
     // SAFETY: open: the call on it has just succeeded.
     let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-    rustix::fs::fcntl_getfl(fd).is_ok_and(|f| f.contains(OFlags::APPEND))
+    let always = || rustix::fs::fcntl_getfl(fd).is_ok_and(|f| f.contains(OFlags::APPEND));
+    flags & libc::RWF_APPEND != 0 || flags & RWF_NOAPPEND == 0 && always()
 }
 
 /// Where `n` bytes have just gone.
-fn wrote(fd: c_int, off: Option<i64>, n: u64) -> Change {
-    let appends = appends(fd);
+fn wrote(fd: c_int, (off, flags): (Option<i64>, c_int), n: u64) -> Change {
+    let appends = appends(fd, flags);
     // SAFETY: open: the call on it has just succeeded.
     let fd = unsafe { BorrowedFd::borrow_raw(fd) };
     let end = match off {
@@ -196,19 +201,16 @@ unsafe extern "C-unwind" fn pwritev64v2(
 ) -> ssize_t {
     let args = [fd as usize, iov as usize, n as usize, off as usize, 0, flags as usize];
     let at = if off == -1 { None } else { Some(off) };
-    writing!(fd, at, Sysno::pwritev2, args, real::pwritev64v2(fd, iov, n, off, flags))
+    writing!(fd, at, flags, Sysno::pwritev2, args, real::pwritev64v2(fd, iov, n, off, flags))
 }
 
-/// What was copied by a call that began when nobody had mapped the file to which it went, read again from where it came
-/// from, if that can be.
-fn source(from: c_int, at: Option<i64>, n: usize) -> Vec<u8> {
+/// What was copied from `at` by a call that began when nobody had mapped the file to which it went, read again.
+fn source(from: c_int, at: i64, n: usize) -> Vec<u8> {
     const MOST: usize = 16 << 20;
     // SAFETY: open: the call on it has just succeeded.
     let from = unsafe { BorrowedFd::borrow_raw(from) };
-    let here = || rustix::fs::seek(from, SeekFrom::Current(0)).map(|end| end.saturating_sub(n as u64));
-    let Ok(at) = at.map_or_else(here, |at| Ok(at as u64)) else { return Vec::new() };
     let mut bytes = vec![0; if n <= MOST { n } else { 0 }];
-    let read = rustix::io::pread(from, &mut bytes[..], at);
+    let read = rustix::io::pread(from, &mut bytes[..], at as u64);
     if read == Ok(n) { bytes } else { Vec::new() }
 }
 
@@ -226,14 +228,16 @@ fn copy_through(
     let unseen = || {
         let done = call();
         if done > 0 && concerned(to).is_some() {
-            let copied = source(from, from_at, done as usize);
+            // Only from a place that the program named: who shares an open file may have moved its offset since.
+            let copied = from_at.map(|at| source(from, at, done as usize)).unwrap_or_default();
             let buffers = [(copied.as_ptr() as usize, copied.len())];
             let again = match off {
-                _ if appends(to) || copied.is_empty() => Again::No,
+                Some(_) if appends(to, 0) => Again::Somewhere,
+                Some(_) if copied.is_empty() => Again::No,
                 Some(_) => Again::There(&buffers),
-                None => Again::Perhaps(&buffers),
+                None => Again::Somewhere,
             };
-            changed_unseen(to, wrote(to, off, done as u64), again);
+            changed_unseen(to, wrote(to, (off, 0), done as u64), again);
         }
         done
     };
@@ -241,7 +245,7 @@ fn copy_through(
     let done = space.changing_image(to, Kind::Writes, || {
         let done = call();
         let failed = (done < 0).then(last_error);
-        ((done, failed), if done > 0 { wrote(to, off, done as u64) } else { Change::Nothing })
+        ((done, failed), if done > 0 { wrote(to, (off, 0), done as u64) } else { Change::Nothing })
     });
     match done {
         Err(_) => unseen(),

@@ -75,6 +75,12 @@ pub enum Ask {
         off: usize,
         len: usize,
     },
+    /// By a descriptor that the actor has
+    Pwrite {
+        fd: i32,
+        off: usize,
+        bytes: Vec<u8>,
+    },
     Resize {
         by: ResizeBy,
         path: PathBuf,

@@ -83,6 +83,9 @@ fn answer(ask: Ask) -> Answer {
     match ask {
         Ask::Read { by, path, off, len } => ways::read(by, &path, off, len),
         Ask::Pread { fd, off, len } => ways::pread(fd, off, len),
+        Ask::Pwrite { fd, off, bytes } => {
+            number(crate::calls::pwrite(fd, bytes.as_ptr() as usize, bytes.len(), off as i64))
+        }
         Ask::Write { by, path, off, bytes } => number(ways::write(by, &path, off, &bytes)),
         Ask::Resize { by, path, len } => number(ways::resize(by, &path, len)),
         Ask::Flush { by, path } => number(ways::flush(by, &path)),

@@ -189,3 +189,39 @@ fn l03_fsync_and_its_family_write_a_maps_changes() {
         assert_eq!((file.stored_byte(0), file.stored_byte(page() + 1)), (round, round), "{name}");
     }
 }
+
+#[test]
+fn l02_flags_that_say_where_a_write_goes_are_followed() {
+    own_process!();
+    const RWF_NOAPPEND: i32 = 0x20;
+    for always in [false, true] {
+        let file = TestFile::new(page());
+        let before = file.stored_all();
+        let append = if always { libc::O_APPEND } else { 0 };
+        let writer = file.open(libc::O_RDWR | append);
+        let map = Map::shared(&file, page());
+        map.set(0, 200);
+        let write = |byte: u8, off: i64, flags: i32| {
+            let bytes = [byte; 10];
+            let part = iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+            // SAFETY: a buffer that lives through the call.
+            unsafe { libc::pwritev2(writer.as_raw_fd(), &part, 1, off, flags) }
+        };
+        assert_eq!(write(1, 0, libc::RWF_APPEND), 10);
+        assert_eq!(map.get(0), 200, "the store is kept: it went to the end");
+        // Before Linux 6.9 there is no such flag.
+        let placed = write(2, 50, RWF_NOAPPEND) == 10;
+        if placed {
+            assert_eq!((map.get(49), map.get(50)), (before[49], 2));
+        }
+        map.set(100, 201);
+        map.sync();
+        let mut expected = before;
+        (expected[0], expected[100]) = (200, 201);
+        if placed {
+            expected[50..60].fill(2);
+        }
+        expected.extend([1; 10]);
+        assert!(file.stored_all() == expected, "opened to append: {always}");
+    }
+}

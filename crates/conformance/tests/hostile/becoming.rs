@@ -146,6 +146,27 @@ fn i4_users_a_map_goes_on_when_its_program_becomes_another() {
     }
 }
 
+/// The images that a program has from before are still its files' when it reads and writes these by calls.
+#[test]
+fn i4_users_who_becomes_another_reads_and_writes_what_it_had_mapped_before() {
+    need_root();
+    let scene = scene_under_mapback!();
+    let file = scene.file(page());
+    let actor = scene.actor();
+    let fd = actor.open(&file, libc::O_RDWR);
+    let addr = try_map(&actor, &file).expect("a map");
+    actor.call(&Ask::SetUser { user: 61013 });
+    for at in [0, 10] {
+        store(&actor, addr + at, b"one");
+        actor.call(&Ask::Pwrite { fd, off: 100 + at, bytes: b"two".to_vec() });
+        assert_eq!(load(&actor, addr + 100 + at, 3), b"two");
+        let read = actor.ask(&Ask::Pread { fd, off: at, len: 3 });
+        assert_eq!(read, mapback_conformance::actor::Answer::Bytes(b"one".to_vec()));
+        actor.call(&Ask::Sync { addr, len: page(), flags: libc::MS_SYNC });
+        assert_eq!((file.stored(at, 3), file.stored(100 + at, 3)), (b"one".to_vec(), b"two".to_vec()));
+    }
+}
+
 /// Somebody of whom nobody would think that he has to do with it: what a user's processes share is theirs.
 #[test]
 fn i4_users_images_of_the_user_that_a_program_becomes_stay_known() {

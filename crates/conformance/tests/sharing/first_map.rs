@@ -49,17 +49,9 @@ fn write_beside(
     }
 }
 
-/// Ways whose system call writes all at once, from a source that is still there afterwards.
-const WAYS: [WriteBy; 8] = [
-    WriteBy::Write,
-    WriteBy::Pwrite,
-    WriteBy::Writev,
-    WriteBy::Pwritev,
-    WriteBy::Pwritev2,
-    WriteBy::Sendfile,
-    WriteBy::CopyFileRange,
-    WriteBy::Append,
-];
+/// Ways whose system call writes all at once and says where, or at the end. What goes to the file offset cannot be
+/// written again: whoever shares the open file may have moved it.
+const WAYS: [WriteBy; 4] = [WriteBy::Pwrite, WriteBy::Pwritev, WriteBy::Pwritev2, WriteBy::Append];
 
 /// The one who maps it has what was in the file before, and may write that back at the worst of times.
 #[test]

@@ -24,8 +24,18 @@ impl Image {
         if io.loaded || self.is_loaded_by_others(&mut io)? {
             return Ok(());
         }
+        if io.control.is_none() && self.dir.is_some() {
+            // A forked child that could not enter: the memory is its parent's.
+            return Err(Errno::ACCESS);
+        }
         self.replay_journal(&io)?;
         let stamp = io.stamp()?;
+        if let Some(control) = &mut io.control
+            && control.record().stage == Stage::Ready
+        {
+            // Should this process die on the way, nobody may take what is there for content.
+            control.write(Record { stage: Stage::Empty, ..control.record() })?;
+        }
         // Nobody has a map yet; what a loader that died has left is no content.
         self.set_len(&mut io, 0, 0)?;
         self.set_len(&mut io, 0, stamp.len)?;
@@ -197,10 +207,9 @@ impl Image {
     fn fetch(&self, io: &mut Io, range: Range<u64>) -> Result<u64, Errno> {
         // A process that was forked after the first load may have the memory's description, and its position, too.
         let first = !io.loaded && io.control.is_some() && io.pristine.is_none();
-        if first && let Some(read) = io.store().give(&self.shm, range.clone())? {
-            return Ok(read);
-        }
-        self.fill(io, range)
+        let taken = if first { io.store().give(&self.shm, range.clone()) } else { 0 };
+        // What was not taken is read, which tells whether the file ends there, or why it cannot be had.
+        self.fill(io, range.start + taken..range.end).map(|read| taken + read)
     }
 
     /// Reads a range of the store into the memory. Returns the bytes read.

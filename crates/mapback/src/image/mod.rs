@@ -4,7 +4,6 @@
 //! the zero tail of the last page, refuses what lies past the end, and follows a truncation in every map at
 //! once. The library looks at it through a window of its own, which no tracker watches.
 
-mod again;
 mod load;
 mod lock;
 mod marks;

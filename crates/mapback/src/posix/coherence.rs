@@ -35,8 +35,8 @@ pub enum Again<'b> {
     No,
     /// It went just where it is thought to have gone.
     There(&'b [(usize, usize)]),
-    /// It went there, unless somebody with the same open file has moved the file offset since.
-    Perhaps(&'b [(usize, usize)]),
+    /// It went to the file offset, which somebody with the same open file may have moved since: nobody knows where it is.
+    Somewhere,
 }
 
 /// What has to be known of a call before it is made.
@@ -242,23 +242,17 @@ impl Space {
             let mut state = self.enter();
             let Some(mut locked) = state.lock_current(&image) else { continue };
             locked.begin_changing(false);
-            if let Change::Wrote(bytes) = change {
-                match again {
-                    Again::There(buffers) => locked.write_again(bytes.start, buffers),
-                    // Threads share each open file, as processes seldom do.
-                    Again::Perhaps(buffers)
-                        if os::is_single_threaded() && image.went_over(&locked, bytes, buffers) =>
-                    {
-                        locked.write_again(bytes.start, buffers);
-                    }
-                    Again::Perhaps(_) | Again::No => {}
-                }
+            let somewhere = matches!(again, Again::Somewhere);
+            if let (Change::Wrote(bytes), Again::There(buffers)) = (change, again) {
+                locked.write_again(bytes.start, buffers);
             }
+            let change = if somewhere { &Change::Nothing } else { change };
             self.take_change(&mut state, &image, &mut locked, Kind::Writes, change);
             drop(locked);
             drop(state);
             // Its stamp is older than the change, as if others had made it.
-            return self.follow(&image);
+            let followed = self.follow(&image);
+            return if somewhere { both(followed, self.refresh_all(&image)) } else { followed };
         }
         Ok(())
     }

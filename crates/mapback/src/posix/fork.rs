@@ -15,7 +15,7 @@ impl Space {
         for image in state.images.values() {
             image.lock_for_fork();
             // For the child, which others have to reckon with from its first moment; without a child it is one too many.
-            registry::add(&image.id);
+            registry::add_for_others(&image.id);
         }
         crate::store::before_fork();
         core::mem::forget(self.shared.lock());

@@ -103,18 +103,45 @@ fn found(user: u32) -> Option<usize> {
     find(false).or_else(|| find(true))
 }
 
-fn count(dev: u64, ino: u64) -> &'static AtomicU16 {
-    let hash = (dev ^ ino.rotate_left(17)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    &table().counts[(hash >> 52) as usize % COUNTS]
+impl Table {
+    fn count(&self, dev: u64, ino: u64) -> &AtomicU16 {
+        let hash = (dev ^ ino.rotate_left(17)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        &self.counts[(hash >> 52) as usize % COUNTS]
+    }
+
+    fn add(&self, id: &FileId) {
+        let more = |n: u16| Some(n.saturating_add(1));
+        let _ = self.count(id.dev, id.ino).fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        self.images.fetch_add(1, Ordering::Relaxed);
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    fn remove(&self, id: &FileId) {
+        // A count that has been at its limit is never sure again.
+        let less = |n: u16| (n != 0 && n != u16::MAX).then(|| n - 1);
+        let _ = self.count(id.dev, id.ino).fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+        let _ = self.images.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
+    }
+
+    /// Whether this is the table of more processes than this one.
+    fn is_shared(&self) -> bool {
+        !core::ptr::eq(self, &OWN)
+    }
 }
 
-/// An image is going to be made.
+/// An image is going to be made. What this process has is counted in its own table as well, which it goes on looking into
+/// when it has become another user.
 pub(super) fn add(id: &FileId) {
+    OWN.add(id);
+    add_for_others(id);
+}
+
+/// The same for a child that is going to be forked: it has a copy of the process's own table.
+pub(super) fn add_for_others(id: &FileId) {
     let table = table();
-    let more = |n: u16| Some(n.saturating_add(1));
-    let _ = count(id.dev, id.ino).fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
-    table.images.fetch_add(1, Ordering::Relaxed);
-    table.generation.fetch_add(1, Ordering::Release);
+    if table.is_shared() {
+        table.add(id);
+    }
 }
 
 /// An image that was added can be found from now on: who looked for it before has to look again.
@@ -124,40 +151,39 @@ pub(super) fn announce() {
 
 /// Ends one [`add`].
 pub(super) fn remove(id: &FileId) {
-    if MOVED.load(Ordering::Relaxed) {
-        return;
+    OWN.remove(id);
+    let table = table();
+    if table.is_shared() && !MOVED.load(Ordering::Relaxed) {
+        table.remove(id);
     }
-    // A count that has been at its limit is never sure again.
-    let less = |n: u16| (n != 0 && n != u16::MAX).then(|| n - 1);
-    let _ = count(id.dev, id.ino).fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
-    let _ = table().images.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1));
 }
 
 /// Whether any file may have an image, in this process or another. A load.
 #[inline]
 pub fn may_have_images() -> bool {
-    table().images.load(Ordering::Acquire) != 0
+    table().images.load(Ordering::Acquire) != 0 || OWN.images.load(Ordering::Acquire) != 0
 }
 
 /// Whether the file behind a descriptor may have an image, in this process or another. A few loads, most of the time.
 #[inline]
 pub fn may_have_image(fd: i32) -> bool {
     let table = table();
-    if table.images.load(Ordering::Relaxed) == 0 {
+    if table.images.load(Ordering::Relaxed) == 0 && OWN.images.load(Ordering::Relaxed) == 0 {
         return false;
     }
     let generation = table.generation.load(Ordering::Acquire);
     match SEEN.get(fd as usize) {
         Some(seen) if seen.load(Ordering::Relaxed) as u32 == generation && generation != 0 => false,
-        _ => looks_like_one(fd, generation),
+        _ => looks_like_one(fd),
     }
 }
 
 #[cold]
-fn looks_like_one(number: i32, generation: u32) -> bool {
-    let look = Look { before: seen(number), generation, number };
+fn looks_like_one(number: i32) -> bool {
+    let look = Look::new(number);
     let Ok(facts) = fd::borrow(number).and_then(file::facts) else { return false };
-    if facts.regular && count(facts.dev, facts.ino).load(Ordering::Relaxed) != 0 {
+    let counted = |table: &Table| table.count(facts.dev, facts.ino).load(Ordering::Relaxed) != 0;
+    if facts.regular && (counted(table()) || counted(&OWN)) {
         return true;
     }
     look.remember();
@@ -184,7 +210,7 @@ impl Look {
     /// No process had one, so that the descriptor need not be looked at again in this generation.
     pub(super) fn found_none(self) {
         // A table of our own does not tell when others make one.
-        if !core::ptr::eq(table(), &OWN) {
+        if table().is_shared() {
             self.remember();
         }
     }

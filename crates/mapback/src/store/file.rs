@@ -261,15 +261,12 @@ impl FileStore {
         unsafe { file::pread(self.fd(), buf, len, off) }
     }
 
-    /// Lets an object in memory take a range over. Returns the bytes taken, which are fewer at the end of the store;
-    /// `None`: the file system cannot do that, or not better than by reading.
-    ///
-    /// # Errors
-    /// Those of reading, and of [`Shm::take`].
-    pub(crate) fn give(&self, to: &Shm, range: Range<u64>) -> Result<Option<u64>, Errno> {
+    /// Lets an object in memory take a range over. Returns how many bytes it took: fewer, or none, where that cannot be
+    /// done, or not better than by reading.
+    pub(crate) fn give(&self, to: &Shm, range: Range<u64>) -> u64 {
         // Through FUSE without a cache, each pipe's worth would be a request of its own.
         let cached = file::fs_magic(self.fd()).is_ok_and(|magic| magic != FUSE);
-        if cached { to.take(self.fd(), range) } else { Ok(None) }
+        if cached { to.take(self.fd(), range) } else { 0 }
     }
 
     /// Writes up to `len` bytes and says how many. The caller keeps inside the store's length.

@@ -240,21 +240,3 @@ impl Drop for OwnMemory {
         }
     }
 }
-
-/// What this process has in some buffers, one after the other, if that is all there and no more than `most` bytes. Read by
-/// the kernel, so that what is not there is no fault.
-pub(crate) fn gathered(buffers: &[(usize, usize)], most: usize) -> Option<Vec<u8>> {
-    let len = buffers.iter().map(|(_, len)| len).sum::<usize>();
-    if len == 0 || len > most {
-        return None;
-    }
-    let mut all = vec![0; len];
-    let local = [all.as_mut_ptr() as usize, len];
-    let (local, pid) = ((&raw const local) as usize, super::pid() as usize);
-    // SAFETY: `local` is a vector of our own; a pair is laid out as the kernel's vectors are.
-    let read = unsafe {
-        let remote: Vec<[usize; 2]> = buffers.iter().map(|&(addr, len)| [addr, len]).collect();
-        call(Sysno::process_vm_readv, [pid, local, 1, remote.as_ptr() as usize, remote.len(), 0])
-    };
-    (read == Ok(len)).then_some(all)
-}

@@ -96,25 +96,22 @@ impl Shm {
         Ok(())
     }
 
-    /// Takes a range of bytes over from a file, without a copy in between. Returns how far the file reached; `None`: its
-    /// file system cannot do that, and nothing was done. Nobody else may move this object's position meanwhile.
-    ///
-    /// # Errors
-    /// As [`Shm::write`]; those of reading the file.
-    pub(crate) fn take(&self, from: BorrowedFd<'_>, range: Range<u64>) -> Result<Option<u64>, Errno> {
-        let mut at = rustix::fs::seek(&self.fd, SeekFrom::Start(range.start))?;
+    /// Takes a range of bytes over from a file, without a copy in between. Returns how many it took, which may be fewer for
+    /// whatever reason. Nobody else may move this object's position meanwhile.
+    pub(crate) fn take(&self, from: BorrowedFd<'_>, range: Range<u64>) -> u64 {
+        let mut at = range.start;
+        if rustix::fs::seek(&self.fd, SeekFrom::Start(at)).is_err() {
+            return 0;
+        }
         while at < range.end {
             let len = (range.end - at).min(MOST_TAKEN) as usize;
             let end = at + len as u64;
-            let sent = super::file::with_file_size(end, || super::file::send(from, at, self.fd.as_fd(), len));
-            match sent {
-                Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) if at == range.start => return Ok(None),
-                Err(errno) => return Err(errno),
-                Ok(0) => break,
-                Ok(n) => at += n as u64,
+            match super::file::with_file_size(end, || super::file::send(from, at, self.fd.as_fd(), len)) {
+                Ok(n @ 1..) => at += n as u64,
+                _ => break,
             }
         }
-        Ok(Some(at - range.start))
+        at - range.start
     }
 
     /// Sets the size in bytes; what is cut off is gone, and touching it through a map is a SIGBUS.
