@@ -64,6 +64,7 @@ pub struct Ended {
     /// What it printed on standard output and error
     pub output: String,
     scratch: TempDir,
+    _images: Option<TempDir>,
 }
 
 impl Ended {
@@ -98,8 +99,16 @@ pub fn split(name: &'static str, target_dir: &str, needs_mapback: bool) -> Optio
     });
     assert_no_tmpfs(scratch.path());
     let mut command = this_test(name);
+    let mut images = None;
     if needs_mapback && !under_mapback() {
         command = run_by_mapback(&command);
+        // A file system that is mounted for a test, and its files, have the numbers of others that are gone: what was
+        // left of those must not be found.
+        let own = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+        let made = tempfile::Builder::new().prefix("mapback-images-").permissions(own).tempdir_in("/dev/shm");
+        let made = made.unwrap_or_else(|error| panic!("no directory in /dev/shm: {error}"));
+        command.env("MAPBACK_SHARED_DIR", made.path());
+        images = Some(made);
     }
     let output = command
         .env(NAME, name)
@@ -110,7 +119,7 @@ pub fn split(name: &'static str, target_dir: &str, needs_mapback: bool) -> Optio
         .expect("starting the test binary once more");
     let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
     text.push_str(&String::from_utf8_lossy(&output.stderr));
-    Some(Ended { status: output.status, output: text, scratch })
+    Some(Ended { status: output.status, output: text, scratch, _images: images })
 }
 
 /// The command that runs this binary's test `name` alone.

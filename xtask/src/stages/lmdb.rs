@@ -124,6 +124,10 @@ fn suite_name(engine: Engine, tracker: Tracker, place: &str) -> String {
 /// How often each line of the plugin `outcomes` came: `passed: tests/env_test.py::OpenTest::test_ok`.
 type Outcomes = BTreeMap<String, usize>;
 
+/// A test of py-lmdb's that wants one of many resizes within a time to find no write transaction under way: on a slow file
+/// system, or a busy machine, there may be none.
+const BY_CHANCE: &str = "SetMapSizeConcurrencyTest::test_resize_vs_ops_stress";
+
 struct Suite {
     command: Cmd,
     outcomes: std::path::PathBuf,
@@ -157,9 +161,18 @@ impl Suite {
 
     /// Runs the tests under mapback; fails unless each ends as it does natively.
     fn under(self, mapback: &Mapback, native: &Outcomes, log: &Log) -> Result<String> {
-        let done = mapback.run(self.command.clone(), log)?;
-        let outcomes = self.outcomes()?;
-        let differences = differences(native, &outcomes);
+        const TRIES: usize = 3;
+        let mut tries = 1;
+        let (done, outcomes, differences) = loop {
+            let done = mapback.run(self.command.clone(), log)?;
+            let outcomes = self.outcomes()?;
+            let differences = differences(native, &outcomes);
+            let by_chance = differences.iter().all(|line| line.contains(BY_CHANCE));
+            if differences.is_empty() || !by_chance || tries == TRIES {
+                break (done, outcomes, differences);
+            }
+            tries += 1;
+        };
         if !differences.is_empty() {
             bail!(
                 "{} outcomes are not those that they are natively; pytest: {}\n{}\n{}",
@@ -169,7 +182,9 @@ impl Suite {
                 tail(&done.output)
             );
         }
-        Ok(format!("{}, {} maps served", note(&outcomes, &done), mapback.served()?.maps))
+        let again =
+            if tries > 1 { format!(", at try {tries} because of {BY_CHANCE}") } else { String::new() };
+        Ok(format!("{}, {} maps served{again}", note(&outcomes, &done), mapback.served()?.maps))
     }
 }
 
