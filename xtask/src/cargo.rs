@@ -75,12 +75,15 @@ pub(crate) fn test_program(ctx: &Ctx, package: &str, name: &str, log: &Log) -> R
 pub(crate) struct Counts {
     pub(crate) passed: u64,
     pub(crate) ignored: u64,
+    /// Of those that passed, how many said that they do not apply.
+    pub(crate) moot: u64,
 }
 
 impl Counts {
     /// Reads the lines; fails if no test was run at all.
     pub(crate) fn of(output: &str) -> Result<Self> {
-        let mut counts = Self { passed: 0, ignored: 0 };
+        let moot = output.lines().filter(|line| line.starts_with("does not apply to this tracker: ")).count();
+        let mut counts = Self { passed: 0, ignored: 0, moot: moot as u64 };
         for line in output.lines().filter(|line| line.starts_with("test result: ")) {
             let words: Vec<_> = line.split([' ', ';']).filter(|word| !word.is_empty()).collect();
             let before = |what: &str| {
@@ -95,10 +98,13 @@ impl Counts {
     }
 
     pub(crate) fn note(&self) -> String {
-        match self.ignored {
-            0 => format!("{} tests", self.passed),
-            ignored => format!("{} tests, {ignored} ignored", self.passed),
+        let mut note = format!("{} tests", self.passed - self.moot.min(self.passed));
+        for (count, what) in [(self.ignored, "ignored"), (self.moot, "that do not apply to this tracker")] {
+            if count > 0 {
+                note += &format!(", {count} {what}");
+            }
         }
+        note
     }
 }
 
@@ -113,6 +119,9 @@ mod tests {
                      test result: ok. 30 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 2s\n";
         let counts = Counts::of(lines).unwrap();
         assert_eq!((counts.passed, counts.ignored), (37, 2));
+        assert_eq!(counts.note(), "37 tests, 2 ignored");
+        let moot = Counts::of(&format!("does not apply to this tracker: because\n{lines}")).unwrap();
+        assert_eq!(moot.note(), "36 tests, 2 ignored, 1 that do not apply to this tracker");
         assert!(Counts::of("test result: ok. 0 passed; 0 failed; 0 ignored").is_err());
     }
 }

@@ -8,6 +8,7 @@ extern crate mapback_windows_libc as libc;
 
 #[cfg(unix)]
 pub mod actor;
+pub mod apply;
 pub mod calls;
 #[cfg(unix)]
 pub mod cells;
@@ -37,6 +38,7 @@ pub mod fd {
     pub use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 }
 
+pub use apply::does_not_apply;
 pub use calls::{Errno, page};
 pub use file::TestFile;
 pub use map::Map;

@@ -83,6 +83,7 @@ impl Ended {
         };
         let passed = self.status.success() && self.output.contains("test result: ok. 1 passed");
         assert!(passed, "the test's process ended with {}{hint}\n{}", self.status, self.output);
+        crate::apply::pass_on(&self.output);
     }
 }
 

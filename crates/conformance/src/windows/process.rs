@@ -64,6 +64,7 @@ impl Ended {
     pub fn assert_passed(&self) {
         let passed = self.status.success() && self.output.contains("test result: ok. 1 passed");
         assert!(passed, "the test's process ended with {}\n{}", self.status, self.output);
+        crate::apply::pass_on(&self.output);
     }
 }
 

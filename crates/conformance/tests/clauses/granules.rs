@@ -5,7 +5,7 @@ use mapback_conformance::calls::{assert_errno, mmap, mprotect, munmap};
 use mapback_conformance::file::pattern;
 use mapback_conformance::map::{RW, get, set};
 use mapback_conformance::process::maps_are_alone;
-use mapback_conformance::{Map, TestFile, own_process, page};
+use mapback_conformance::{Map, TestFile, does_not_apply, own_process, page};
 
 const GRANULE: usize = 65536;
 
@@ -54,7 +54,7 @@ fn w05_private_maps_lie_at_any_page_of_private_memory() {
 fn w05_a_shared_map_lies_at_whole_granules_of_reserved_memory() {
     own_process!();
     if maps_are_alone() {
-        return; // on purpose: with `write-watch` a map lies where its file's image is
+        return does_not_apply("with `write-watch` a map lies where its file's image is");
     }
     let file = TestFile::new(3 * GRANULE);
     let room = Map::anonymous(4 * GRANULE, PROT_NONE);
@@ -99,7 +99,7 @@ fn w05_what_the_system_cannot_give_is_enotsup_and_changes_nothing() {
 fn w05_a_view_that_is_replaced_as_a_whole() {
     own_process!();
     if maps_are_alone() {
-        return; // on purpose, as above
+        return does_not_apply("with `write-watch` a map lies where its file's image is");
     }
     let (file, other) = (TestFile::new(3 * page()), TestFile::new(20 * page()));
     let map = Map::shared(&file, 3 * page());
@@ -124,7 +124,7 @@ fn w05_a_view_that_is_replaced_as_a_whole() {
 fn w05_one_call_spans_several_maps() {
     own_process!();
     if maps_are_alone() {
-        return; // on purpose, as above
+        return does_not_apply("with `write-watch` a map lies where its file's image is");
     }
     let (one, two) = (TestFile::new(GRANULE), TestFile::new(GRANULE));
     let room = Map::anonymous(4 * GRANULE, PROT_NONE);

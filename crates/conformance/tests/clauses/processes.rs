@@ -2,7 +2,7 @@
 //! the file mapped.
 
 use mapback_conformance::process::{Other, arrive, maps_are_alone, role, scratch};
-use mapback_conformance::{Map, TestFile, own_process, page, test_path};
+use mapback_conformance::{Map, TestFile, does_not_apply, own_process, page, test_path};
 
 fn the_file() -> Map {
     let path = scratch().join("shared");
@@ -19,7 +19,7 @@ fn make() -> TestFile {
 fn w06_two_processes_see_each_others_stores() {
     own_process!();
     if maps_are_alone() {
-        return; // on purpose: with `write-watch` a map is one process's alone
+        return does_not_apply("with `write-watch` a map is one process's alone");
     }
     if role().is_some() {
         let map = the_file();
@@ -57,7 +57,7 @@ fn w06_two_processes_see_each_others_stores() {
 fn w06_what_a_killed_process_stored_is_written_by_one_that_lives() {
     own_process!();
     if maps_are_alone() {
-        return; // on purpose, as above
+        return does_not_apply("with `write-watch` a map is one process's alone");
     }
     if role().is_some() {
         let map = the_file();
@@ -84,7 +84,7 @@ fn w06_what_a_killed_process_stored_is_written_by_one_that_lives() {
 fn w06_the_end_of_the_last_process_writes_what_a_killed_one_stored() {
     own_process!();
     if maps_are_alone() {
-        return; // on purpose, as above
+        return does_not_apply("with `write-watch` a map is one process's alone");
     }
     match role().as_deref() {
         Some("victim") => {
@@ -118,7 +118,7 @@ fn w06_the_end_of_the_last_process_writes_what_a_killed_one_stored() {
 fn w06_a_new_length_is_seen_by_the_other_process() {
     own_process!();
     if maps_are_alone() {
-        return; // on purpose, as above
+        return does_not_apply("with `write-watch` a map is one process's alone");
     }
     if role().is_some() {
         let map = the_file();

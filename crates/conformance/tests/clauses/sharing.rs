@@ -6,7 +6,7 @@ use mapback_conformance::fd::AsRawFd;
 use mapback_conformance::file::{open, pattern};
 use mapback_conformance::map::{RW, get};
 use mapback_conformance::process::maps_are_alone;
-use mapback_conformance::{Map, TestFile, own_process, page};
+use mapback_conformance::{Map, TestFile, does_not_apply, own_process, page};
 
 #[test]
 fn p13_shared_stores_change_the_file_and_nothing_else_of_it() {
@@ -64,7 +64,7 @@ fn p13_a_map_at_an_offset_shows_and_changes_that_part() {
 fn p13_two_shared_maps_of_one_file_agree() {
     own_process!();
     if maps_are_alone() {
-        return; // on purpose: with `write-watch` a file is mapped shared once at a time
+        return does_not_apply("with `write-watch` a file is mapped shared once at a time");
     }
     let file = TestFile::new(3 * page());
     let one = Map::shared(&file, 3 * page());
@@ -85,7 +85,7 @@ fn p13_two_shared_maps_of_one_file_agree() {
 fn p13_a_second_map_made_while_the_first_is_dirty_shows_its_stores() {
     own_process!();
     if maps_are_alone() {
-        return; // on purpose: with `write-watch` a file is mapped shared once at a time
+        return does_not_apply("with `write-watch` a file is mapped shared once at a time");
     }
     let file = TestFile::new(2 * page());
     let first = Map::shared(&file, 2 * page());
@@ -108,7 +108,7 @@ fn p13_a_second_map_made_while_the_first_is_dirty_shows_its_stores() {
 fn p13_a_hard_link_is_the_same_file() {
     own_process!();
     if maps_are_alone() {
-        return; // on purpose: with `write-watch` a file is mapped shared once at a time
+        return does_not_apply("with `write-watch` a file is mapped shared once at a time");
     }
     let file = TestFile::new(page());
     let link = file.path().with_extension("link");
@@ -123,7 +123,7 @@ fn p13_a_hard_link_is_the_same_file() {
 fn p13_msync_through_one_map_writes_what_was_stored_through_another() {
     own_process!();
     if maps_are_alone() {
-        return; // on purpose: with `write-watch` a file is mapped shared once at a time
+        return does_not_apply("with `write-watch` a file is mapped shared once at a time");
     }
     let file = TestFile::new(page());
     let (one, two) = (Map::shared(&file, page()), Map::shared(&file, page()));
@@ -217,7 +217,7 @@ fn p14_a_descriptor_number_that_is_used_again_gets_nothing() {
 fn p14_a_map_outlives_the_files_name() {
     own_process!();
     if maps_are_alone() {
-        return; // on purpose: with `write-watch` a file is mapped shared once at a time
+        return does_not_apply("with `write-watch` a file is mapped shared once at a time");
     }
     let file = TestFile::new(2 * page());
     let descriptor = file.open(libc::O_RDWR);
@@ -288,7 +288,7 @@ fn p14_permissions_taken_away_later_do_not_matter() {
 fn p14_a_read_only_map_beside_a_writable_one() {
     own_process!();
     if maps_are_alone() {
-        return; // on purpose: with `write-watch` a file is mapped shared once at a time
+        return does_not_apply("with `write-watch` a file is mapped shared once at a time");
     }
     // The image came to be through a descriptor that cannot write; the later one can.
     let file = TestFile::new(page());

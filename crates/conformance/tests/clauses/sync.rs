@@ -5,7 +5,7 @@ use mapback_conformance::calls::{assert_errno, kernel, mlock, msync, munlock, mu
 use mapback_conformance::file::pattern;
 use mapback_conformance::map::RW;
 use mapback_conformance::process::tracked_as_whole;
-use mapback_conformance::{Map, TestFile, own_process, page};
+use mapback_conformance::{Map, TestFile, does_not_apply, own_process, page};
 
 #[test]
 fn p21_unknown_or_contradicting_flags_are_einval() {
@@ -129,7 +129,9 @@ fn p22_a_map_that_only_reads_can_be_synced() {
 fn p24_ms_invalidate_shows_what_the_file_holds_now() {
     own_process!();
     if tracked_as_whole() {
-        return; // P24, on purpose: to `whole` every page is the program's own change, which the file must not replace
+        return does_not_apply(
+            "P24: to `whole` every page is the program's own change, which the file must not replace",
+        );
     }
     let file = TestFile::new(4 * page());
     let map = Map::shared(&file, 4 * page());
@@ -153,7 +155,9 @@ fn p24_ms_invalidate_shows_what_the_file_holds_now() {
 fn p24_ms_invalidate_keeps_the_programs_own_changes() {
     own_process!();
     if tracked_as_whole() {
-        return; // P24, on purpose: to `whole` every page is the program's own change, which the file must not replace
+        return does_not_apply(
+            "P24: to `whole` every page is the program's own change, which the file must not replace",
+        );
     }
     let file = TestFile::new(2 * page());
     let map = Map::shared(&file, 2 * page());

@@ -9,7 +9,7 @@ use mapback_conformance::map::{RW, get, set};
 #[cfg(unix)]
 use mapback_conformance::process::fork;
 use mapback_conformance::process::maps_are_alone;
-use mapback_conformance::{Map, TestFile, own_process, page};
+use mapback_conformance::{Map, TestFile, does_not_apply, own_process, page};
 
 const THREADS: usize = 4;
 
@@ -109,7 +109,7 @@ fn p26_mprotect_beside_stores_and_msync() {
 fn p20_threads_map_and_unmap_one_file() {
     own_process!();
     if maps_are_alone() {
-        return; // on purpose: with `write-watch` a file is mapped shared once at a time
+        return does_not_apply("with `write-watch` a file is mapped shared once at a time");
     }
     let file = TestFile::new(THREADS * 2 * page());
     let fixed = Map::shared(&file, THREADS * 2 * page());

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use libc::{MAP_PRIVATE, MAP_SHARED, PROT_READ};
 use mapback_conformance::map::RW;
 use mapback_conformance::process::tracked_as_whole;
-use mapback_conformance::{Map, TestFile, own_process, page};
+use mapback_conformance::{Map, TestFile, does_not_apply, own_process, page};
 
 const LONG_AGO: u64 = 1_000_000_000;
 
@@ -62,7 +62,7 @@ fn p16_mtime_is_marked_by_munmap() {
 fn p16_without_a_store_the_times_stay() {
     own_process!();
     if tracked_as_whole() {
-        return; // P16, on purpose: `whole` writes all that was ever writable, and a write marks the times
+        return does_not_apply("P16: `whole` writes all that was ever writable, and a write marks the times");
     }
     let file = TestFile::new(4 * page());
     set_mtime_back(&file);
