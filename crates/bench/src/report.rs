@@ -19,9 +19,10 @@ pub(crate) fn text(options: &Options, system: &System, figures: &Figures, target
     text
 }
 
-fn head(options: &Options, system: &System, figures: &Figures) -> String {
-    let mut text = format!(
-        "Kernel mmap and mapback, in turn: {} a file on {}, {} rounds; medians.\n\
+/// What was measured, and where.
+pub(crate) fn setting(what: &str, options: &Options, system: &System) -> String {
+    format!(
+        "{what}, in turn: {} a file on {}, {} rounds; medians.\n\
          Linux {} ({}), {} processors, {} of memory, load average before: {:.2}\n",
         size(options.size()),
         system.file_system,
@@ -31,7 +32,11 @@ fn head(options: &Options, system: &System, figures: &Figures) -> String {
         system.processors,
         size(system.memory_bytes),
         system.load_average,
-    );
+    )
+}
+
+fn head(options: &Options, system: &System, figures: &Figures) -> String {
+    let mut text = setting("Kernel mmap and mapback", options, system);
     for contender in options.contenders().into_iter().filter(|c| c.is_kernel()) {
         let folio = match figures.median(&value(SETUP, FOLIO), contender) {
             Some(kib) => format!("{} KiB in the mean", number(kib)),

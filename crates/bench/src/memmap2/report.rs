@@ -5,13 +5,13 @@ use crate::args::Options;
 use crate::figures::{Summary, summary};
 use crate::host::System;
 use crate::names::SHARES;
-use crate::tables::{extremes, median, number, size, table};
+use crate::tables::{extremes, median, number, table};
 use anyhow::Result;
 use clap::ValueEnum;
 use core::fmt::Write;
 use serde_json::json;
 
-/// What the issue asks for: how many times as fast as memmap2's flush. Nothing fails because of them: timing is no test.
+/// What is aimed at: how many times as fast as memmap2's flush. Nothing fails because of them: timing is no test.
 const TARGETS: [(usize, Rival, f64); 6] = [
     (0, Rival::AtomicLarge, 10.0),
     (1, Rival::AtomicLarge, 10.0),
@@ -28,18 +28,7 @@ pub(super) fn text(
     folios: &[(Rival, Option<f64>)],
     results: &Results,
 ) -> String {
-    let mut text = format!(
-        "memmap2's flush and mapback's, in turn: {} a file on {}, {} rounds; medians.\n\
-         Linux {} ({}), {} processors, {} of memory, load average before: {:.2}\n",
-        size(options.size()),
-        system.file_system,
-        options.rounds(),
-        system.kernel,
-        system.machine,
-        system.processors,
-        size(system.memory_bytes),
-        system.load_average,
-    );
+    let mut text = crate::report::setting("memmap2's flush and mapback's", options, system);
     for (rival, bytes) in folios {
         let mean = bytes.map_or("not known (only root may look)".into(), |b| {
             format!("{} KiB in the mean", number(b / 1024.0))
