@@ -35,6 +35,15 @@ pub(crate) fn setting(what: &str, options: &Options, system: &System) -> String 
     )
 }
 
+/// What cannot be known here.
+pub(crate) fn unknown(system: &System) -> &'static str {
+    if system.device_counters {
+        ""
+    } else {
+        "This file system has no block device with counters: bytes written are not known.\n"
+    }
+}
+
 fn head(options: &Options, system: &System, figures: &Figures) -> String {
     let mut text = setting("Kernel mmap and mapback", options, system);
     for contender in options.contenders().into_iter().filter(|c| c.is_kernel()) {
@@ -44,9 +53,7 @@ fn head(options: &Options, system: &System, figures: &Figures) -> String {
         };
         let _ = writeln!(text, "Folios of {}: {folio}", contender.title());
     }
-    if !system.device_counters {
-        text.push_str("This file system has no block device with counters: bytes written are not known.\n");
-    }
+    text.push_str(unknown(system));
     text.push('\n');
     text
 }

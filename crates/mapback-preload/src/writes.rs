@@ -229,13 +229,16 @@ fn copy_through(
         let done = call();
         if done > 0 && concerned(to).is_some() {
             // Only from a place that the program named: who shares an open file may have moved its offset since.
-            let copied = from_at.map(|at| source(from, at, done as usize)).unwrap_or_default();
+            let placed = off.is_some() && !appends(to, 0);
+            let copied = match from_at {
+                Some(at) if placed => source(from, at, done as usize),
+                _ => Vec::new(),
+            };
             let buffers = [(copied.as_ptr() as usize, copied.len())];
-            let again = match off {
-                Some(_) if appends(to, 0) => Again::Somewhere,
-                Some(_) if copied.is_empty() => Again::No,
-                Some(_) => Again::There(&buffers),
-                None => Again::Somewhere,
+            let again = match placed {
+                false => Again::Somewhere,
+                true if copied.is_empty() => Again::No,
+                true => Again::There(&buffers),
             };
             changed_unseen(to, wrote(to, (off, 0), done as u64), again);
         }

@@ -35,6 +35,7 @@ pub(super) fn text(
         });
         let _ = writeln!(text, "Folios of {}: {mean}", rival.title());
     }
+    text.push_str(crate::report::unknown(system));
     for (nth, share) in SHARES.iter().enumerate() {
         let _ = writeln!(text, "\nStore one byte in each of {} of the pages, and flush", share.label);
         let mut table = table(&[

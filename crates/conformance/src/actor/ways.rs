@@ -161,8 +161,8 @@ pub(super) fn write(by: WriteBy, path: &Path, off: usize, bytes: &[u8]) -> Count
             WriteBy::CopyFileRange => {
                 let source = temporary_beside(path)?;
                 kernel::pwrite(source.as_raw_fd(), bytes, 0)?;
-                let mut from = 0;
-                count(libc::copy_file_range(source.as_raw_fd(), &mut from, fd, null, len, 0))
+                let (mut from, mut to) = (0, at);
+                count(libc::copy_file_range(source.as_raw_fd(), &mut from, fd, &mut to, len, 0))
             }
             WriteBy::Splice => {
                 let (reader, writer) = std::io::pipe().expect("a pipe");

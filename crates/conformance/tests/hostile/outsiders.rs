@@ -155,7 +155,6 @@ fn i7_a_keeper_writes_nothing_over_what_others_wrote_where_nobody_stored() {
     // Written back, and clean again.
     b.set(4 * page(), 4);
     b.sync();
-    let mut seen = 0;
     for round in 10..60u8 {
         outsider(&file, 2 * page() + usize::from(round), &[round]);
         outsider(&file, 4 * page() + 1000, &[round; 3]);
@@ -168,9 +167,7 @@ fn i7_a_keeper_writes_nothing_over_what_others_wrote_where_nobody_stored() {
             [round; 3],
             "round {round}: a page that is clean again"
         );
-        seen += 1;
     }
-    assert_eq!(seen, 50);
     one.end(End::Exit);
     two.end(End::Exit);
     assert_eq!(file.stored(2 * page() + 10, 50), (10..60).collect::<Vec<u8>>());

@@ -9,14 +9,12 @@ const LEN: usize = 3333;
 /// The system call by which a way of writing does it.
 fn number_of(by: WriteBy) -> i64 {
     match by {
-        WriteBy::Write | WriteBy::Append | WriteBy::Fwrite | WriteBy::Fprintf => libc::SYS_write,
+        WriteBy::Append => libc::SYS_write,
         WriteBy::Pwrite => libc::SYS_pwrite64,
-        WriteBy::Writev => libc::SYS_writev,
         WriteBy::Pwritev => libc::SYS_pwritev,
         WriteBy::Pwritev2 => libc::SYS_pwritev2,
-        WriteBy::Sendfile => libc::SYS_sendfile,
         WriteBy::CopyFileRange => libc::SYS_copy_file_range,
-        WriteBy::Splice => libc::SYS_splice,
+        other => unreachable!("{other:?} is none of WAYS"),
     }
 }
 
@@ -35,7 +33,7 @@ fn write_beside(
     writer.begin(&Ask::Write { by, path: file.path().to_owned(), off, bytes: vec![77; LEN] });
     let wanted = |call: Syscall| {
         // By its length, if it is said in the call: what the actor tells the test is written as well.
-        let vectors = [WriteBy::Writev, WriteBy::Pwritev, WriteBy::Pwritev2].contains(&by);
+        let vectors = [WriteBy::Pwritev, WriteBy::Pwritev2].contains(&by);
         call.number == number_of(by) && (vectors || call.args.contains(&(LEN as u64)))
     };
     stopped.until(wanted).expect("the writer comes to its call");
@@ -49,9 +47,10 @@ fn write_beside(
     }
 }
 
-/// Ways whose system call writes all at once and says where, or at the end. What goes to the file offset cannot be
-/// written again: whoever shares the open file may have moved it.
-const WAYS: [WriteBy; 4] = [WriteBy::Pwrite, WriteBy::Pwritev, WriteBy::Pwritev2, WriteBy::Append];
+/// Ways whose one system call says where it writes, which is then written again; and appending, of which nothing can be
+/// lost behind the file's old end. What goes to the file offset elsewhere is a known fault (docs/design.md).
+const WAYS: [WriteBy; 5] =
+    [WriteBy::Pwrite, WriteBy::Pwritev, WriteBy::Pwritev2, WriteBy::CopyFileRange, WriteBy::Append];
 
 /// The one who maps it has what was in the file before, and may write that back at the worst of times.
 #[test]

@@ -140,8 +140,10 @@ fn two_processes_count_together() {
             b.tell("flush");
             a.tell("add 7 1000");
         }
-        let answers = (0..7).map(|_| a.answer()).chain((0..4).map(|_| b.answer())).count();
-        assert_eq!(answers, 11);
+        let [of_a, of_b] = [(&mut a, 7), (&mut b, 4)]
+            .map(|(peer, count)| (0..count).map(|_| peer.answer()).collect::<Vec<_>>());
+        assert_eq!([of_a[1], of_a[3], of_a[5]], [0; 3], "{kind}: a flush failed");
+        assert_eq!(of_b[1..], [0; 3], "{kind}: a flush failed");
         assert_eq!(a.ask("load 7"), 2 * EACH + 3000, "{kind}");
         assert_eq!(b.ask("flush"), 0);
         assert_eq!(in_file(&file, 7), 2 * EACH + 3000, "{kind}");
