@@ -57,8 +57,9 @@ const WAYS: [WriteBy; 5] =
 fn l02_what_is_written_while_a_file_is_mapped_for_the_first_time_is_kept() {
     let scene = scene!();
     for by in WAYS {
-        let file = scene.file(2 * page());
-        let off = if by == WriteBy::Append { 2 * page() } else { page() - 1000 };
+        let appends = by == WriteBy::Append;
+        let file = scene.file(if appends { 2 * page() - 1000 } else { 2 * page() });
+        let off = if appends { file.len() } else { page() - 1000 };
         let mut expected = file.stored_all();
         expected.resize(expected.len().max(off + LEN), 0);
         expected[off..off + LEN].fill(77);
