@@ -194,3 +194,33 @@ fn p26_stores_before_a_page_became_read_only_reach_the_file() {
         assert_eq!(file.stored_byte(page()), 0x98);
     }
 }
+
+#[test]
+fn p26_parts_become_writable_one_after_the_other() {
+    own_process!();
+    let pages = 8;
+    let file = TestFile::new(pages * page() - 100);
+    let map = Map::new(pages * page(), PROT_READ, MAP_SHARED, file.fd(), 0).unwrap();
+    let mut wanted: Vec<u8> = (0..pages * page() - 100).map(pattern).collect();
+    let mut set = |offset: usize, value: u8| {
+        map.set(offset, value);
+        wanted[offset] = value;
+    };
+    map.protect(3 * page(), page(), RW).unwrap();
+    set(3 * page() + 7, 0x31);
+    map.sync();
+    map.protect(2 * page(), 3 * page(), RW).unwrap();
+    set(2 * page(), 0x21);
+    set(3 * page() + 8, 0x32);
+    map.protect(2 * page(), 3 * page(), PROT_READ).unwrap();
+    map.protect(7 * page(), page(), RW).unwrap();
+    set(8 * page() - 101, 0x71);
+    map.protect(0, 2 * page(), RW).unwrap();
+    set(2 * page() - 1, 0x12);
+    map.protect(4 * page(), page(), RW).unwrap();
+    set(4 * page() + 1, 0x41);
+    map.sync();
+    assert_eq!(file.stored_all(), wanted, "after msync");
+    map.unmap();
+    assert_eq!(file.stored_all(), wanted, "after munmap");
+}

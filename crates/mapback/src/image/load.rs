@@ -1,6 +1,7 @@
 //! From the store into the memory: loading, growing and shrinking, taking over what others wrote.
 
 use super::lock::Locked;
+use super::partial::Partial;
 use super::settle::Settled;
 use super::shared::{Record, Slot, Stage};
 use super::{Image, Io, to_pages};
@@ -9,7 +10,6 @@ use crate::stats::{add, add_time};
 use crate::store::{Stamp, read_range};
 use crate::sys::Errno;
 use crate::sys::os::{self, file::with_file_size};
-use crate::track::Pristine;
 use core::ops::Range;
 use core::sync::atomic::Ordering;
 use std::time::Instant;
@@ -103,30 +103,24 @@ impl Image {
         Ok(())
     }
 
-    /// Makes the pristine copy, if changes are found by comparing and there is none yet. No map of the file is writable
-    /// before, so that the memory is still as it was read. Called under the space's lock.
+    /// Copies a range of bytes that is about to become writable, if changes are found by comparing and that was not done
+    /// yet. Called before the range can be stored to, under the space's lock.
     ///
     /// # Errors
     /// `ENOMEM`.
-    pub(crate) fn begin_comparing(&self) -> Result<(), Errno> {
+    pub(crate) fn begin_comparing(&self, bytes: &Range<u64>) -> Result<(), Errno> {
         if !self.compare {
             return Ok(());
         }
         let mut io = self.lock();
-        if io.pristine.is_some() {
-            return Ok(());
+        let Io { pristine, window, .. } = &mut *io;
+        let len = self.len();
+        if pristine.is_none() {
+            *pristine = Some(Partial::new(len)?);
         }
-        let mut pristine = Pristine::default();
-        pristine.resize(usize::try_from(self.len()).map_err(|_| Errno::NOMEM)?)?;
-        let mut at = 0;
-        while let Some(data) = self.shm.data(at, self.len()) {
-            let len = (data.end - data.start) as usize;
-            let to = pristine.bytes_mut(data.start as usize, len);
-            // SAFETY: inside the window, which covers the image's length; nobody stores into the memory yet.
-            unsafe { core::ptr::copy_nonoverlapping(io.window.at(data.start), to.as_mut_ptr(), len) };
-            at = data.end;
+        if let Some(pristine) = pristine {
+            pristine.learn(&self.shm, window, &(bytes.start.min(len)..bytes.end.min(len)));
         }
-        io.pristine = Some(pristine);
         Ok(())
     }
 
@@ -151,10 +145,7 @@ impl Image {
             self.zero_tail(io, old);
         }
         if let Some(pristine) = &mut io.pristine {
-            pristine.resize(usize::try_from(len).map_err(|_| Errno::NOMEM)?)?;
-            if len < old {
-                pristine.zero_from(len as usize);
-            }
+            pristine.resize(old, len)?;
         }
         self.shm.resize(len)?;
         self.len.store(len, Ordering::Release);
@@ -329,7 +320,8 @@ fn replace(io: &mut Io, start: u64, before: &[u8], fresh: &[u8], exact: bool) {
     let page = os::page_size();
     for (nth, (was, new)) in before.chunks(page).zip(fresh.chunks(page)).enumerate() {
         let at = start + (nth * page) as u64;
-        let stored = io.pristine.as_ref().filter(|_| exact).map(|p| p.get(at as usize, was.len()).to_vec());
+        let stored = io.pristine.as_ref().filter(|_| exact).and_then(|p| p.page(at as usize, was.len()));
+        let stored = stored.map(<[u8]>::to_vec);
         // Who compares counts every page as changed, and knows better.
         if stored.is_none() && io.marks.contains((at / page as u64) as usize) {
             continue;

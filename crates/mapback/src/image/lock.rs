@@ -95,11 +95,10 @@ impl Image {
         if known == there || self.cover(io, there).is_err() {
             return;
         }
-        if let Some(pristine) = &mut io.pristine {
-            if pristine.resize(there as usize).is_err() {
-                return;
-            }
-            pristine.zero_from(there.min(known) as usize);
+        if let Some(pristine) = &mut io.pristine
+            && pristine.resize(known, there).is_err()
+        {
+            return;
         }
         self.len.store(there, Ordering::Release);
         let page = os::page_size();

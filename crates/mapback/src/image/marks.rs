@@ -59,6 +59,18 @@ impl Marks {
         })
     }
 
+    /// The maximal runs inside `pages` that are not in the set.
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+    pub(crate) fn gaps(&self, pages: &Range<usize>) -> Vec<Range<usize>> {
+        let mut gaps = Vec::new();
+        let mut at = pages.start;
+        while let Some(start) = self.next(at, pages.end, false) {
+            at = self.next(start, pages.end, true).unwrap_or(pages.end);
+            gaps.push(start..at);
+        }
+        gaps
+    }
+
     /// Whether one page is in the set.
     pub(crate) fn contains(&self, page: usize) -> bool {
         self.words.get(page / 64).is_some_and(|w| w & (1 << (page % 64)) != 0)
@@ -175,7 +187,7 @@ mod tests {
         for _ in 0..if cfg!(miri) { 100 } else { 20_000 } {
             let start = random(500);
             let range = start..start + random(130);
-            match random(3) {
+            match random(4) {
                 0 => {
                     let new = range.clone().filter(|p| set.insert(*p)).count();
                     assert_eq!(marks.set(range), new);
@@ -183,6 +195,11 @@ mod tests {
                 1 => {
                     set.retain(|p| !range.contains(p));
                     marks.clear(range);
+                }
+                2 => {
+                    let gaps: BTreeSet<_> = marks.gaps(&range).into_iter().flatten().collect();
+                    assert!(range.clone().all(|page| gaps.contains(&page) != set.contains(&page)));
+                    assert!(gaps.iter().all(|page| range.contains(page)));
                 }
                 _ => {
                     let first = set.range(range.clone()).next().copied();

@@ -7,6 +7,7 @@
 mod load;
 mod lock;
 mod marks;
+mod partial;
 mod replay;
 mod settle;
 pub(crate) mod shared;
@@ -24,10 +25,10 @@ use crate::store::FileStore;
 use crate::sync::Mutex;
 use crate::sys::Errno;
 use crate::sys::os::{self, file::FileId, mem, shm::Shm, signal::Blocked};
-use crate::track::Pristine;
 use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use marks::Marks;
+use partial::Partial;
 use rustix::fd::BorrowedFd;
 use shared::{Control, Dir, Presence};
 use std::path::{Path, PathBuf};
@@ -76,7 +77,7 @@ pub(crate) struct Io {
     first: FileStore,
     /// One that may write, if the first may not and a later descriptor could.
     writer: Option<FileStore>,
-    pristine: Option<Pristine>,
+    pristine: Option<Partial>,
 }
 
 /// The library's own view of the memory, from its beginning.

@@ -3,9 +3,9 @@
 //! A run is one stretch of memory and one stretch of the file, so that each takes one positioned write. The
 //! source is the live memory: whichever of two writes of a page comes last has the newest content.
 
-use super::{Image, Io, to_pages};
+use super::{Image, Io, Partial, to_pages};
 use crate::stats::{add, add_time};
-use crate::store::Run;
+use crate::store::{FileStore, Run};
 use crate::sys::Errno;
 use crate::sys::os::{self, file::with_file_size};
 use core::fmt;
@@ -13,8 +13,12 @@ use core::ops::Range;
 use std::path::PathBuf;
 use std::time::Instant;
 
-/// The longest run, in bytes: a bound on the copy that `compare` makes.
+/// The longest run, in bytes.
 const MOST: usize = 16 << 20;
+
+/// How many bytes `compare` copies at a time: whole pages, and few enough to stay in a cache beside what they are compared
+/// with.
+const COPIED: usize = 256 << 10;
 
 /// A run that could not be written. Its pages stay marked and will be tried again.
 #[derive(Clone, Debug)]
@@ -136,30 +140,50 @@ impl Image {
     fn write_differences(&self, io: &mut Io, runs: &mut [Run]) {
         let Io { first, writer, pristine, .. } = io;
         let (store, Some(pristine)) = (writer.as_ref().unwrap_or(first), pristine) else { return };
+        let mut now = Vec::new();
         for run in runs {
-            // SAFETY: inside the window; the copy may mix stores that are made meanwhile, each of which is noted
-            // anew, because pages are re-armed before they are copied (I2).
-            let now = unsafe { copy_of(run.from, run.len) };
-            let base = run.off as usize;
-            let mut parts = Vec::new();
-            pristine.differences(base, &now, &mut |part| parts.push(part));
-            run.done = run.len;
-            for part in parts {
-                let bytes = &now[part.start - base..part.end - base];
-                let (from, len, off) = (bytes.as_ptr(), bytes.len(), part.start as u64);
-                let mut small = Run { from, len, off, done: 0, error: None };
-                // SAFETY: a slice.
-                unsafe { small.write_rest(store) };
-                pristine.set(part.start, &bytes[..small.done]);
-                add(&self.counters.runs, 1);
-                add(&self.counters.bytes_written, small.done as u64);
-                if let Some(errno) = small.error {
-                    run.error = Some(errno);
-                    run.done = part.start + small.done - base;
-                    break;
+            while run.done < run.len && run.error.is_none() {
+                let len = (run.len - run.done).min(COPIED);
+                // SAFETY: inside the window; the copy may mix stores that are made meanwhile, each of which is noted
+                // anew, because pages are re-armed before they are copied (I2).
+                unsafe { copy_to(&mut now, run.from.add(run.done), len) };
+                let at = run.off as usize + run.done;
+                match self.write_differing(store, pristine, at, &now) {
+                    Ok(()) => run.done += len,
+                    Err((errno, done)) => {
+                        run.done += done;
+                        run.error = Some(errno);
+                    }
                 }
             }
         }
+    }
+
+    /// Writes those of the bytes `now`, which stand at `at`, that differ. On an error: how many bytes are known to be in
+    /// the store.
+    fn write_differing(
+        &self,
+        store: &FileStore,
+        pristine: &mut Partial,
+        at: usize,
+        now: &[u8],
+    ) -> Result<(), (Errno, usize)> {
+        let mut parts = Vec::new();
+        pristine.differences(at, now, &mut |part| parts.push(part));
+        for part in parts {
+            let bytes = &now[part.start - at..part.end - at];
+            let (from, len, off) = (bytes.as_ptr(), bytes.len(), part.start as u64);
+            let mut small = Run { from, len, off, done: 0, error: None };
+            // SAFETY: a slice.
+            unsafe { small.write_rest(store) };
+            pristine.set(part.start, &bytes[..small.done]);
+            add(&self.counters.runs, 1);
+            add(&self.counters.bytes_written, small.done as u64);
+            if let Some(errno) = small.error {
+                return Err((errno, part.start + small.done - at));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -180,12 +204,12 @@ fn take_runs(io: &mut Io, pages: &Range<usize>, limit: u64) -> Vec<Run> {
 
 /// # Safety
 /// `from` must be readable for `len` bytes.
-unsafe fn copy_of(from: *const u8, len: usize) -> Vec<u8> {
-    let mut copy = Vec::with_capacity(len);
+unsafe fn copy_to(copy: &mut Vec<u8>, from: *const u8, len: usize) {
+    copy.clear();
+    copy.reserve(len);
     // SAFETY: readable by the caller's word, and the vector has the room.
     unsafe {
         core::ptr::copy_nonoverlapping(from, copy.as_mut_ptr(), len);
         copy.set_len(len);
     }
-    copy
 }

@@ -103,7 +103,13 @@ impl Space {
     unsafe fn serve(&self, req: Request, file: Candidate) -> Result<usize, Errno> {
         let image = self.open_image(&req, &file)?;
         let target = replaced(&req);
+        let shared = req.flags & mem::MAP_TYPE != mem::MAP_PRIVATE;
         let mapped = self.replacing(target.unwrap_or(0..0), |state| {
+            if shared && req.prot & mem::PROT_WRITE != 0 {
+                // Before, because with `MAP_FIXED` other threads may store into the new map at once.
+                let off = req.off as u64;
+                image.begin_comparing(&(off..off.saturating_add(req.len as u64)))?;
+            }
             // SAFETY: the caller's own request; what it replaces was collected.
             let addr = unsafe { image.shm.map(req.addr, req.len, req.prot, req.flags, req.off) }?;
             let range = span(addr, req.len).ok_or(Errno::INVAL)?;
@@ -111,7 +117,7 @@ impl Space {
             let map = Map {
                 image: image.clone(),
                 delta: (req.off as u64).wrapping_sub(addr as u64),
-                shared: req.flags & mem::MAP_TYPE != mem::MAP_PRIVATE,
+                shared,
                 prot: req.prot,
                 allowed: file.allowed,
                 tracker: None,

@@ -107,6 +107,11 @@ impl Space {
             let mut state = self.enter();
             let parts = state.maps.overlapping(&source);
             let under = target.as_ref().map(|t| state.maps.overlapping(t)).unwrap_or_default();
+            // What the map will show besides: other threads may store into it before the call returns.
+            let grown = call.new_len.saturating_sub(call.old_len);
+            for (range, map) in parts.iter().filter(|(_, map)| map.tracker.is_some()) {
+                map.image.begin_comparing(&map.bytes(&(range.start..range.end.saturating_add(grown))))?;
+            }
             state.retire(&parts, false);
             state.retire(&under, true);
             // Retiring protected what the file backs. The kernel moves only what is one map to it, so the rest
@@ -152,6 +157,9 @@ impl Space {
         }
         let off = map.bytes(&added).start as i64;
         let flags = mem::MAP_SHARED | mem::MAP_FIXED | mem::MAP_FIXED_NOREPLACE;
+        if map.tracker.is_some() {
+            map.image.begin_comparing(&map.bytes(&added)).ok()?;
+        }
         // SAFETY: nothing that exists is replaced.
         unsafe { map.image.shm.map(added.start, added.len(), map.prot, flags, off) }.ok()?;
         // The kernel tells of locked pages in this way, and does nothing else with memory of ours.

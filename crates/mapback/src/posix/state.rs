@@ -54,7 +54,7 @@ impl State {
 
     /// Begins to track a part that is, or shall be, writable; sets its protection.
     pub(super) fn arm(&mut self, range: &Range<usize>, map: &mut Map) -> Result<(), Errno> {
-        map.image.begin_comparing()?;
+        map.image.begin_comparing(&map.bytes(range))?;
         map.image.set_owes(true)?;
         map.armed = armed_for(map.image.len());
         let kind = self.trackers.arm(&Self::tracked(range, map), map.prot)?;

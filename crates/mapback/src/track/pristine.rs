@@ -60,6 +60,9 @@ impl Pristine {
 
 /// Reports the maximal stretches of bytes, as offsets from that at which both stand, in which `now` differs from `was`.
 pub(crate) fn differences(was: &[u8], at: usize, now: &[u8], sink: &mut dyn FnMut(Range<usize>)) {
+    if was == now {
+        return;
+    }
     let mut open: Option<usize> = None;
     for (nth, (a, b)) in was.chunks(BLOCK).zip(now.chunks(BLOCK)).enumerate() {
         let base = at + nth * BLOCK;
