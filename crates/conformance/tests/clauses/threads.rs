@@ -1,9 +1,9 @@
 //! Stores, `msync`, `mprotect`, `mmap`, `munmap` and `fork` from many threads at once; looked at in the end.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
-use libc::{MAP_SHARED, PROT_READ};
+use libc::{MAP_FIXED, MAP_SHARED, PROT_READ};
 use mapback_conformance::calls::{mmap, msync, munmap};
 use mapback_conformance::map::{RW, get, set};
 #[cfg(unix)]
@@ -132,6 +132,37 @@ fn p20_threads_map_and_unmap_one_file() {
         assert_eq!(file.stored_byte(thread * 2 * page()), 299u32 as u8);
         assert_eq!(file.stored_byte(thread * 2 * page() + page() + thread), 299u32 as u8);
     }
+}
+
+#[cfg(unix)] // `MAP_FIXED` over memory that is in use
+#[test]
+fn p09_stores_beside_the_call_that_maps_their_page_are_kept() {
+    own_process!();
+    let pages = 64;
+    let file = TestFile::with(&vec![0; pages * page()]);
+    let place = Map::anonymous(pages * page(), RW);
+    let (now, done) = (AtomicUsize::new(0), AtomicBool::new(false));
+    thread::scope(|scope| {
+        let storing = scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                place.set(now.load(Ordering::Acquire) * page(), 7);
+            }
+        });
+        for at in 0..pages {
+            now.store(at, Ordering::Release);
+            while place.get(at * page()) != 7 {
+                std::hint::spin_loop();
+            }
+            mmap(place.at(at * page()), page(), RW, MAP_SHARED | MAP_FIXED, file.fd(), (at * page()) as i64)
+                .unwrap();
+        }
+        done.store(true, Ordering::Relaxed);
+        storing.join().expect("the thread that stores");
+    });
+    let shown: Vec<u8> = (0..pages).map(|at| place.get(at * page())).collect();
+    place.unmap();
+    let stored: Vec<u8> = (0..pages).map(|at| file.stored_byte(at * page())).collect();
+    assert_eq!(stored, shown);
 }
 
 #[cfg(unix)] // fork

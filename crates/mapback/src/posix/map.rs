@@ -129,6 +129,9 @@ impl Space {
                 let _ = unsafe { mem::munmap(range.start, range.len()) };
                 return Err(errno);
             }
+            if req.flags & mem::MAP_FIXED != 0 {
+                state.count_touched(&range);
+            }
             add(&image.counters.maps, 1);
             Ok(addr)
         });

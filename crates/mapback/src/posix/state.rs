@@ -7,7 +7,7 @@ use crate::image::{AHEAD, Image, Locked};
 use crate::page;
 use crate::stats::FileStats;
 use crate::sys::Errno;
-use crate::sys::os::{self, file::FileId, mem, signal::Blocked};
+use crate::sys::os::{self, file::FileId, mem, pagemap, signal::Blocked};
 use crate::track::TrackerKind;
 use core::ops::Range;
 use core::sync::atomic::Ordering;
@@ -157,6 +157,22 @@ impl State {
             self.maps.insert(range, map);
         }
         armed
+    }
+
+    /// Counts the pages of a map as changed that other threads touched before it was tracked: what it took the place of
+    /// was in use. A page that was stored to is still in the page table, unless it was swapped out within these two calls.
+    pub(super) fn count_touched(&self, range: &Range<usize>) {
+        for (part, map) in self.maps.overlapping(range) {
+            // `compare` copied what was there before, and `whole` counts every page.
+            if !matches!(map.tracker, Some(TrackerKind::WpAsync | TrackerKind::Fault)) {
+                continue;
+            }
+            let part = Self::tracked(&part, &map);
+            let mark = |run: Range<usize>| map.image.mark(map.bytes(&run));
+            if pagemap::present(&part, &mut { mark }).is_err() {
+                mark(part);
+            }
+        }
     }
 
     /// Follows the file to a new length, in memory and in all maps. What becomes accessible is tracked before it can

@@ -135,16 +135,22 @@ fn unlock_run(mem: &impl Memory, pages: Range<usize>, mut with: impl FnMut(usize
     }
 }
 
-/// Begins to track pages, each with the same desired protection. Nobody else may know the pages yet.
+/// Begins to track pages, each with the same desired protection. Threads that use them already may have stored before
+/// this returns, which is noted or not; a store that the protection then refuses waits for the end.
 pub(crate) fn arm(mem: &impl Memory, pages: Range<usize>, desired: i32) -> Result<(), Errno> {
     let desired = desired as u16 & DESIRED;
-    mem.protect(pages.clone(), armed(desired))?;
-    for page in pages {
-        if let Some(state) = mem.state(page) {
-            state.0.store(OURS | desired, Ordering::Release);
+    let tracked = OURS | desired;
+    for page in pages.clone() {
+        if lock(mem, page).is_none()
+            && let Some(state) = mem.state(page)
+        {
+            state.0.store(tracked | LOCKED, Ordering::Release);
         }
     }
-    Ok(())
+    let done = mem.protect(pages.clone(), armed(desired));
+    let word = if done.is_ok() { tracked } else { 0 };
+    unlock_run(mem, pages, |_, _| word);
+    done
 }
 
 /// A store to `page` was refused: notes the page and makes it writable, if the program's own protection allows.

@@ -148,6 +148,35 @@ impl Pagemap {
     }
 }
 
+/// Reports the pages of a range of this process that are in its page table: those that were touched, and neighbours that
+/// the kernel mapped with them. Any kernel can tell.
+///
+/// # Errors
+/// `ENOENT` where /proc is not mounted.
+pub(crate) fn present(range: &Range<usize>, sink: &mut dyn FnMut(Range<usize>)) -> Result<(), Errno> {
+    const PRESENT: u64 = 1 << 63;
+    let pagemap = Pagemap::open(OWN)?;
+    let page = super::page_size();
+    let (mut at, end) = (range.start / page, range.end.div_ceil(page));
+    let mut entries = [0u64; 512];
+    while at < end {
+        let len = entries.len().min(end - at) * size_of::<u64>();
+        let off = (at * size_of::<u64>()) as u64;
+        // SAFETY: an array of our own, at least as long.
+        let read = unsafe { super::file::pread(pagemap.fd.as_fd(), entries.as_mut_ptr().cast(), len, off) }?;
+        if read < size_of::<u64>() {
+            return Err(Errno::IO);
+        }
+        for entry in &entries[..read / size_of::<u64>()] {
+            if entry & PRESENT != 0 {
+                sink(at * page..(at + 1) * page);
+            }
+            at += 1;
+        }
+    }
+    Ok(())
+}
+
 /// Whether this kernel has `PAGEMAP_SCAN`.
 ///
 /// # Errors

@@ -159,3 +159,18 @@ fn report_then_close(mem: &Machine, pages: Range<usize>, sink: Sink<'_>) -> Resu
 fn loom_finds_reporting_before_closing() {
     must_find(|| end_of_map(report_then_close));
 }
+
+/// Without the lock: a fault between the two steps is nobody's.
+fn close_then_own(mem: &Machine, pages: Range<usize>, desired: i32) -> Result<(), Errno> {
+    mem.protect(pages.clone(), armed(desired as u16))?;
+    for page in pages {
+        mem.state(page).unwrap().0.store(OURS | desired as u16, Ordering::Release);
+    }
+    Ok(())
+}
+
+#[test]
+#[should_panic(expected = "crash:")]
+fn loom_finds_closing_before_owning() {
+    must_find(|| stores_beside_arming(close_then_own));
+}
