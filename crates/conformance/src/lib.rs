@@ -28,6 +28,8 @@ pub mod scene;
 #[cfg(unix)]
 pub mod signals;
 #[cfg(unix)]
+pub mod slow;
+#[cfg(unix)]
 pub mod writer;
 
 /// Descriptors, where the standard library has none: Windows.

@@ -6,6 +6,7 @@
 mod becoming;
 mod directory;
 mod flipped;
+mod late;
 mod leftovers;
 mod live;
 mod mutation;

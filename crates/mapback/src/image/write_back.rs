@@ -3,7 +3,7 @@
 //! A run is one stretch of memory and one stretch of the file, so that each takes one positioned write. The
 //! source is the live memory: whichever of two writes of a page comes last has the newest content.
 
-use super::{Image, Io, Partial, to_pages};
+use super::{Control, Image, Io, Partial, to_pages};
 use crate::stats::{add, add_time};
 use crate::store::{FileStore, Run};
 use crate::sys::Errno;
@@ -126,7 +126,9 @@ impl Image {
         match next {
             // Past the page cache two writers are serial only if a lock makes them so.
             // SAFETY: the runs are inside the window, which covers the image's length.
-            Next::Sync if io.control.is_some() || !self.is_shared() => unsafe { io.store().write_many(runs) },
+            Next::Sync if io.control.is_some() || !self.is_shared() => unsafe {
+                io.store().write_many(io.control.as_ref().map(Control::lock_file), runs)
+            },
             _ => runs.iter_mut().for_each(|run| {
                 // SAFETY: as above.
                 unsafe { run.write_rest(io.store()) }

@@ -63,7 +63,7 @@ const EXT4_MAGIC: u64 = 0xef53;
 ///
 /// # Safety
 /// Each run's memory must be readable.
-unsafe fn write_direct(fd: &Private, runs: &mut [Run]) {
+unsafe fn write_direct(fd: &Private, keep: &[BorrowedFd<'_>], runs: &mut [Run]) {
     const PIECE: usize = 1 << 20;
     let mut writes = Vec::with_capacity(runs.len());
     let mut owners = Vec::with_capacity(runs.len());
@@ -81,7 +81,7 @@ unsafe fn write_direct(fd: &Private, runs: &mut [Run]) {
         }
     }
     // SAFETY: the caller vouches for the runs, of which these are parts.
-    if unsafe { uring::write_batch(fd.as_fd(), DEPTH, &mut writes) }.is_err() {
+    if unsafe { uring::write_batch(fd.as_fd(), keep, DEPTH, &mut writes) }.is_err() {
         return;
     }
     for (write, (nth, at)) in writes.iter().zip(owners) {
@@ -279,16 +279,20 @@ impl FileStore {
     }
 
     /// Writes many runs, each of which gets its own outcome. They will be synced next: a way that suits that is chosen.
+    /// `lock`: the file whose lock keeps other writers away; it stays locked until all is written even if this process is
+    /// killed on the way.
     ///
     /// # Safety
     /// Each run's memory must be readable.
-    pub(crate) unsafe fn write_many(&self, runs: &mut [Run]) {
+    pub(crate) unsafe fn write_many(&self, lock: Option<BorrowedFd<'_>>, runs: &mut [Run]) {
         let bytes = runs.iter().map(|run| run.len).sum::<usize>();
         if (runs.len() >= MANY || bytes >= MUCH)
             && let Some(direct) = self.direct()
         {
+            // The program may have locked the file by the descriptor that this one is a duplicate of.
+            let keep: Vec<_> = [self.fd()].into_iter().chain(lock).collect();
             // SAFETY: the caller's word.
-            unsafe { write_direct(direct, runs) };
+            unsafe { write_direct(direct, &keep, runs) };
         }
         for run in runs {
             // SAFETY: the caller's word. What a direct write did not do is done here, or fails for good.

@@ -91,7 +91,7 @@ impl Store for FileStore {
         let end = batch.iter().map(|w| w.off + w.bytes.len() as u64).max().unwrap_or(0);
         let lifted = with_file_size(end, || {
             // SAFETY: each run is a slice.
-            unsafe { self.write_many(&mut runs) };
+            unsafe { self.write_many(None, &mut runs) };
             Ok(())
         });
         for (write, run) in batch.iter_mut().zip(runs) {

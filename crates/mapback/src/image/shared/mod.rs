@@ -22,7 +22,7 @@ use crate::sys::os::file::{self, FileId};
 use crate::sys::os::{self, ofd, shm::Shm};
 use core::ops::Range;
 use record::{HEADER, MOST_SLOTS, RECORD, SLOT, SLOTS};
-use rustix::fd::AsFd;
+use rustix::fd::{AsFd, BorrowedFd};
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
@@ -231,6 +231,11 @@ impl Control {
     /// Ends [`Control::lock`].
     pub(crate) fn unlock(&self) {
         ofd::unlock(self.file.as_fd(), IO);
+    }
+
+    /// The file on which this process's locks are.
+    pub(crate) fn lock_file(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 
     /// The record, as it was when `IO` was taken.

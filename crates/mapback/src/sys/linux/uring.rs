@@ -2,6 +2,10 @@
 //!
 //! No request is ever in flight after the call: [`Batch`] waits in its `drop`, if need be without the kernel's
 //! `io_uring_enter`. The maps of the ring keep it alive even if somebody closes its descriptor.
+//!
+//! But should the process be killed, its requests go on for as long as the device takes, and its locks would be let go
+//! before: whoever waited for them could then write a page that an older request overwrites. So the ring has the files
+//! registered on whose descriptions these locks are. It lasts until the last request is done, and so do they.
 
 use super::fd::Private;
 use super::mem;
@@ -9,7 +13,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use rustix::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use rustix::io::Errno;
 use rustix::io_uring as ring;
-use rustix::io_uring::{IoringEnterFlags, IoringFeatureFlags, IoringOp};
+use rustix::io_uring::{IoringEnterFlags, IoringFeatureFlags, IoringOp, IoringRegisterOp};
 
 mod helper;
 
@@ -38,18 +42,25 @@ pub(crate) struct Write {
 ///
 /// A helper thread makes the ring and ends with the call: see [`helper`] for why.
 ///
+/// `keep`: files whose locks outlive the process, should it be killed, until no request is in flight.
+///
 /// # Safety
 /// Each `from` must be readable for `len` bytes until the call returns.
 ///
 /// # Errors
 /// No ring could be had (`ENOSYS`, `EPERM`, `ENOMEM`, `EMFILE`, `EAGAIN`); then nothing was written.
-pub(crate) unsafe fn write_batch(fd: BorrowedFd<'_>, depth: u32, writes: &mut [Write]) -> Result<(), Errno> {
+pub(crate) unsafe fn write_batch(
+    fd: BorrowedFd<'_>,
+    keep: &[BorrowedFd<'_>],
+    depth: u32,
+    writes: &mut [Write],
+) -> Result<(), Errno> {
     if writes.is_empty() {
         return Ok(());
     }
     let mut answer = Ok(());
     // SAFETY: the caller vouches for the memory; `run` returns only when nothing is in flight.
-    helper::run(&mut || answer = unsafe { Batch::new(fd, depth, writes) }.and_then(|mut b| b.run()))?;
+    helper::run(&mut || answer = unsafe { Batch::new(fd, keep, depth, writes) }.and_then(|mut b| b.run()))?;
     answer
 }
 
@@ -126,6 +137,24 @@ impl Ring {
         Ok(Ring { queues, entries, fd, params })
     }
 
+    /// Holds on to files for as long as the ring lasts.
+    fn keep(&self, files: &[BorrowedFd<'_>]) -> Result<(), Errno> {
+        let files: Vec<RawFd> = files.iter().map(AsRawFd::as_raw_fd).collect();
+        if files.is_empty() {
+            return Ok(());
+        }
+        let op = IoringRegisterOp::RegisterFiles;
+        // SAFETY: an array of so many descriptors, which the kernel copies.
+        unsafe { ring::io_uring_register(&self.fd, op, files.as_ptr().cast(), files.len() as u32) }.map(drop)
+    }
+
+    /// Ends [`Ring::keep`] at once: the ring itself is taken down some time after it is closed.
+    fn let_go(&self) {
+        let op = IoringRegisterOp::UnregisterFiles;
+        // SAFETY: the operation has no argument. Without registered files it is an error that changes nothing.
+        let _ = unsafe { ring::io_uring_register(&self.fd, op, core::ptr::null(), 0) };
+    }
+
     /// How many submissions the kernel has taken so far: each gives exactly one answer.
     fn taken(&self) -> u32 {
         self.queues.counter(self.params.sq_off.head).load(Ordering::Acquire)
@@ -176,10 +205,16 @@ struct Batch<'a> {
 impl<'a> Batch<'a> {
     /// # Safety
     /// The memory of `writes` must be readable until the batch is dropped.
-    unsafe fn new(fd: BorrowedFd<'_>, depth: u32, writes: &'a mut [Write]) -> Result<Batch<'a>, Errno> {
+    unsafe fn new(
+        fd: BorrowedFd<'_>,
+        keep: &[BorrowedFd<'_>],
+        depth: u32,
+        writes: &'a mut [Write],
+    ) -> Result<Batch<'a>, Errno> {
         let most = u32::try_from(writes.len()).unwrap_or(MAX_DEPTH).min(MAX_DEPTH);
         let depth = depth.min(most).max(1);
         let ring = Ring::new(depth)?;
+        ring.keep(keep)?;
         Ok(Batch { ring, fd: fd.as_raw_fd(), depth, writes, next: 0, queued: 0, answered: 0 })
     }
 
@@ -250,6 +285,7 @@ impl Drop for Batch<'_> {
             let _ = rustix::thread::nanosleep(&moment);
             self.read_answers();
         }
+        self.ring.let_go();
     }
 }
 

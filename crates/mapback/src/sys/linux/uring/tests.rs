@@ -26,7 +26,7 @@ fn write(data: &[u8], off: usize, len: usize) -> Write {
 
 fn batch(file: &File, depth: u32, writes: &mut [Write]) -> Result<(), Errno> {
     // SAFETY: each test's data outlives the call.
-    unsafe { write_batch(file.as_fd(), depth, writes) }
+    unsafe { write_batch(file.as_fd(), &[], depth, writes) }
 }
 
 fn all_done(writes: &[Write]) {
@@ -280,7 +280,7 @@ fn waits_without_its_descriptor() {
     let mut writes = data.writes();
     let count = writes.len();
     // SAFETY: `data` outlives the batch.
-    let mut batch = unsafe { Batch::new(file.as_fd(), 256, &mut writes) }.unwrap();
+    let mut batch = unsafe { Batch::new(file.as_fd(), &[], 256, &mut writes) }.unwrap();
     batch.fill();
     batch.ring.enter(256, 0).unwrap();
     assert_eq!(batch.ring.taken(), 256);
