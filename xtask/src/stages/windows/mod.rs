@@ -93,6 +93,7 @@ fn tests(ctx: &Ctx, report: &mut Report, amount: Amount) -> Result<()> {
         };
         cmake(ctx, &user, log)
     });
+    report.case("a program is linked as by MSVC", |log| programs::linked_as_msvc(ctx, &wine, &built, log));
     report.case("the library's own tests", test("mapback", "mapback", None));
     for tracker in TRACKERS {
         report.case(format!("AC_FUNC_MMAP by configure, {tracker}"), |log| {

@@ -17,6 +17,16 @@ const PROGRAMS: [(&str, &[&str], &str); 5] = [
     ("posix", &[], "HELLO, WORLD"),
 ];
 
+/// A program that is linked with the import library for MSVC.
+pub(super) fn linked_as_msvc(ctx: &Ctx, wine: &Wine, built: &Built, log: &Log) -> Result<String> {
+    let program = built.link_as_msvc(&ctx.root.join("xtask/programs/windows/by_lib.c"), "by_lib.exe", log)?;
+    let dir = ctx.fresh_dir("windows-programs")?;
+    wine.run(&program).cwd(&dir).run_ok(log)?;
+    let found = fs::read_to_string(dir.join("file"))?;
+    ensure!(found == "jello", "it left {found:?} in its file, not \"jello\"");
+    Ok("mapback.dll.lib".into())
+}
+
 pub(super) fn run(ctx: &Ctx, wine: &Wine, built: &Built, tracker: &str, log: &Log) -> Result<String> {
     for (name, args, expected) in PROGRAMS {
         let source = ctx.root.join("xtask/programs/windows").join(format!("{name}.c"));

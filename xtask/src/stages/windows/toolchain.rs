@@ -16,6 +16,9 @@ use crate::run::{Cmd, Done, Log};
 pub(super) const GNU: &str = "x86_64-pc-windows-gnu";
 pub(super) const CC: &str = "x86_64-w64-mingw32-gcc";
 
+/// The import library for MSVC's linker, by the name that Rust gives it on that target.
+const MSVC_LIB: &str = "lib/mapback.dll.lib";
+
 pub(super) struct Toolchain<'c> {
     ctx: &'c Ctx,
     target: PathBuf,
@@ -89,13 +92,18 @@ impl<'c> Toolchain<'c> {
         parts.install("mapback_c.dll", &dll)?;
         parts.install("libmapback_c.a", &prefix.join("lib/libmapback.a"))?;
         let def = prefix.join("lib/mapback.def");
-        fs::write(&def, format!("EXPORTS\n{}\n", exports(&dll, log)?.join("\n")))
+        fs::write(&def, format!("LIBRARY mapback.dll\nEXPORTS\n{}\n", exports(&dll, log)?.join("\n")))
             .with_context(|| format!("cannot write {}", def.display()))?;
         Cmd::new("x86_64-w64-mingw32-dlltool")
             .args(["-D", "mapback.dll", "-d"])
             .arg(&def)
             .arg("-l")
             .arg(prefix.join("lib/libmapback.dll.a"))
+            .run_ok(log)?;
+        msvc_linker(log)?
+            .args(["/lib", "/machine:x64"])
+            .arg(flag("/def:", &def))
+            .arg(flag("/out:", &prefix.join(MSVC_LIB)))
             .run_ok(log)?;
         Ok(Built { prefix, programs: crate::ctx::fresh(self.target.join("programs"))? })
     }
@@ -130,6 +138,43 @@ impl Built {
             .run_ok(log)?;
         Ok(program)
     }
+
+    /// Compiles a C program and links it with the DLL as MSVC's tools do: no C run-time library, and `start` is called.
+    pub(super) fn link_as_msvc(&self, source: &Path, name: &str, log: &Log) -> Result<PathBuf> {
+        let object = self.programs.join(name).with_extension("obj");
+        Cmd::new(CC)
+            .args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O1", "-ffreestanding", "-c"])
+            .arg(self.cflags())
+            .arg(source)
+            .arg("-o")
+            .arg(&object)
+            .run_ok(log)?;
+        let kernel = Cmd::new(CC).arg("-print-file-name=libkernel32.a").run_ok(log)?;
+        let program = self.programs.join(name);
+        msvc_linker(log)?
+            .args(["/entry:start", "/subsystem:console", "/nodefaultlib"])
+            .arg(flag("/out:", &program))
+            .arg(object)
+            .arg(self.prefix.join(MSVC_LIB))
+            .arg(kernel.output.trim())
+            .run_ok(log)?;
+        Ok(program)
+    }
+}
+
+/// LLVM's linker in the manner of MSVC's, from the Rust toolchain.
+fn msvc_linker(log: &Log) -> Result<Cmd> {
+    let libs = Cmd::new("rustc").args(["--print", "target-libdir"]).stdout_apart().run_ok(log)?;
+    let linker = Path::new(libs.stdout.trim()).with_file_name("bin").join("rust-lld");
+    ensure!(linker.exists(), "the Rust toolchain has no {}", linker.display());
+    Ok(Cmd::new(linker).args(["-flavor", "link"]))
+}
+
+/// An argument of a linker in the manner of MSVC's.
+fn flag(name: &str, path: &Path) -> std::ffi::OsString {
+    let mut flag = std::ffi::OsString::from(name);
+    flag.push(path);
+    flag
 }
 
 fn no_warnings(done: &Done) -> Result<()> {

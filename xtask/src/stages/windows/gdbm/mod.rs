@@ -165,7 +165,8 @@ impl Gdbm<'_> {
             "EXPORTS" | "mapback_mmap_handle" => name.to_owned(),
             name => format!("{name}=real.{name}"),
         };
-        let lines: Vec<_> = def.lines().map(forwarded).collect();
+        let names = def.lines().filter(|line| !line.starts_with("LIBRARY"));
+        let lines: Vec<_> = names.map(forwarded).collect();
         write(&dlls.join("control.def"), &(lines.join("\n") + "\n"))?;
         Cmd::new(CC)
             .args(["-std=gnu11", "-Wall", "-Wextra", "-Werror", "-O1", "-shared"])
