@@ -119,7 +119,7 @@ impl Image {
             *pristine = Some(Partial::new(len)?);
         }
         if let Some(pristine) = pristine {
-            pristine.learn(&self.shm, window, &(bytes.start.min(len)..bytes.end.min(len)));
+            pristine.learn(&self.shm, window, &(bytes.start.min(len)..bytes.end.min(len)), len);
         }
         Ok(())
     }

@@ -27,12 +27,12 @@ impl Partial {
         self.copy.resize(usize::try_from(len).map_err(|_| Errno::NOMEM)?)
     }
 
-    /// Copies the pages of a range of bytes that are not copied yet. No map of theirs is writable before, so that the
-    /// memory is still as the store is.
-    pub(super) fn learn(&mut self, shm: &Shm, window: &Window, bytes: &Range<u64>) {
+    /// Copies the pages of a range of bytes that are not copied yet, each whole or up to the end of the content at `len`.
+    /// No map of theirs is writable before, so that the memory is still as the store is.
+    pub(super) fn learn(&mut self, shm: &Shm, window: &Window, bytes: &Range<u64>, len: u64) {
         let page = os::page_size();
         for pages in self.known.gaps(&to_pages(bytes)) {
-            let end = (pages.end as u64 * page as u64).min(bytes.end);
+            let end = (pages.end as u64 * page as u64).min(len);
             let mut at = (pages.start * page) as u64;
             while let Some(data) = shm.data(at, end) {
                 let len = (data.end - data.start) as usize;
@@ -120,5 +120,26 @@ mod tests {
         // The byte that was cut off reads zero now.
         assert_eq!(found(&partial, page, &now[page..2 * page]), [page + 5..page + 6, 2 * page - 1..2 * page]);
         assert!(found(&partial, 2 * page, &vec![0; 2 * page]).is_empty());
+    }
+
+    #[test]
+    fn a_page_is_copied_whole_even_for_a_map_of_a_part() {
+        let page = os::page_size();
+        let len = 2 * page as u64 - 7;
+        let shm = Shm::new().unwrap();
+        shm.resize(len).unwrap();
+        let mut window = Window::default();
+        window.cover(&shm, len).unwrap();
+        let content: Vec<u8> = (0..len).map(|at| at as u8 | 1).collect();
+        // SAFETY: the window is as long, and nobody else has the memory.
+        unsafe { core::ptr::copy_nonoverlapping(content.as_ptr(), window.at(0), content.len()) };
+        let mut partial = Partial::new(len).unwrap();
+        for (bytes, known) in [(3..50, 1), (page as u64 + 1..len, 2)] {
+            partial.learn(&shm, &window, &bytes, len);
+            let mut runs = Vec::new();
+            partial.differences(0, &content, &mut |run| runs.push(run));
+            let rest = (known * page).min(content.len())..content.len();
+            assert_eq!(runs, if rest.is_empty() { vec![] } else { vec![rest] });
+        }
     }
 }
