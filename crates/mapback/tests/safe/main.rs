@@ -12,6 +12,7 @@ mod memmap2;
 mod model;
 mod much;
 mod policy;
+mod refused;
 mod shared;
 mod snapshot;
 mod stores;

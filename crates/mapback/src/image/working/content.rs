@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::page;
 use crate::store::{Stat, Store, read_full};
 use crate::sys::os::{self, mem, region::Region};
+use crate::track::TrackerKind;
 use core::ops::Range;
 use std::io;
 use std::sync::Arc;
@@ -215,7 +216,9 @@ impl State {
         let all = if len == 0 { 0 } else { self.skip.checked_add(len).ok_or(io::ErrorKind::OutOfMemory)? };
         // The kernel moves only what is one map to it, and a tracker's range must not be another map's.
         let kind = self.tracker;
-        self.retire();
+        // The owner's `&mut` says that nobody stores meanwhile. What is writable stays so: the system may refuse to make
+        // it writable once more, and then a map that could not be resized would be no good any more.
+        self.retire(self.prot());
         if len < self.plan.len {
             // What is cut off must be in the file, as after munmap.
             let depth = if self.atomic { Depth::Atomic } else { Depth::Written };
@@ -280,13 +283,14 @@ impl State {
         Ok(())
     }
 
-    /// Tracks again after [`State::retire`], with the tracker that was there.
-    pub(super) fn rearm(&mut self, kind: Option<crate::TrackerKind>) -> io::Result<()> {
+    /// Tracks again after [`State::retire`], with the tracker that was there; should that fail, all counts as changed.
+    pub(super) fn rearm(&mut self, kind: Option<TrackerKind>) -> io::Result<()> {
         if let Some(kind) = kind {
             let wanted = self.plan.tracker.replace(kind);
-            let done = self.track();
+            if self.track().is_err() {
+                self.track_nothing();
+            }
             self.plan.tracker = wanted;
-            done?;
         }
         self.reprotect()
     }

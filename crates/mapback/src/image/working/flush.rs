@@ -4,7 +4,7 @@ use super::registry::Known;
 use super::{Exact, Marks, OnConflict, State, Working, common, to_bytes, to_pages};
 use crate::error::Error;
 use crate::store::{JournalStore, Stat, Store, Write};
-use crate::sys::os::{self, region::Region};
+use crate::sys::os::{self, mem, region::Region};
 use core::ops::Range;
 use rangemap::RangeSet;
 use std::io;
@@ -55,7 +55,7 @@ impl Working {
         let mut state = self.state();
         self.own(&state)?;
         let done = state.flush_last(self.is_live());
-        state.retire();
+        state.retire(mem::PROT_READ);
         let settled =
             state.backing.as_ref().map_or(Ok(()), |backing| backing.settle(&mut backing.entry.lock()));
         done.and(settled)
@@ -72,7 +72,7 @@ impl Working {
         {
             tracing::error!(%error, "a map was dropped, and its changes are lost");
         }
-        state.retire();
+        state.retire(mem::PROT_READ);
     }
 }
 
