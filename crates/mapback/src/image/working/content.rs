@@ -227,9 +227,12 @@ impl State {
                 return Err(error.into());
             }
         }
+        // Memory that had content before: to the end of the page, and what the base still has of what was cut off.
+        let used = to_bytes(&to_pages(&old)).end.max(self.base.as_ref().map_or(0, |b| b.base.len()));
         let resized = self.resize_memory(all, may_move);
         if resized.is_ok() {
             self.plan.len = len;
+            self.clear(old.end..used.min(self.bytes().end));
         }
         let loaded = resized.and_then(|()| self.load_more(&old));
         self.rearm(kind)?;
@@ -250,6 +253,15 @@ impl State {
             exact.stored.resize(self.region.len())?;
         }
         Ok(())
+    }
+
+    /// Zeroes memory that is about to be loaded: a store's holes are not read, nor what is past its end.
+    fn clear(&mut self, bytes: Range<usize>) {
+        if bytes.is_empty() {
+            return;
+        }
+        // SAFETY: inside the region, which is writable; the owner's `&mut` says that nobody else looks at the memory.
+        unsafe { core::ptr::write_bytes(self.region.at(bytes.start), 0, bytes.len()) };
     }
 
     /// Moves to a new, longer region.

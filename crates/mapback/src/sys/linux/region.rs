@@ -247,6 +247,11 @@ impl Base {
         unsafe { mem::mmap(addr, len, prot, flags, self.fd.as_raw_fd(), 0) }.map(drop)
     }
 
+    /// How many bytes it has. It never gets shorter: others show it.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
     /// Follows the region to another length.
     ///
     /// # Errors
