@@ -1,7 +1,7 @@
 //! The pristine copy of an image, made page by page: what was never writable needs none.
 
 use super::marks::Marks;
-use super::{Window, to_pages};
+use super::to_pages;
 use crate::sys::Errno;
 use crate::sys::os::{self, shm::Shm};
 use crate::track::Pristine;
@@ -29,20 +29,22 @@ impl Partial {
 
     /// Copies the pages of a range of bytes that are not copied yet. No map of theirs is writable before, so that the
     /// memory is still as the store is.
-    pub(super) fn learn(&mut self, shm: &Shm, window: &Window, bytes: &Range<u64>) {
+    ///
+    /// # Errors
+    /// Those of reading the memory.
+    pub(super) fn learn(&mut self, shm: &Shm, bytes: &Range<u64>) -> Result<(), Errno> {
         let page = os::page_size();
         for pages in self.known.gaps(&to_pages(bytes)) {
             let end = (pages.end as u64 * page as u64).min(bytes.end);
             let mut at = (pages.start * page) as u64;
             while let Some(data) = shm.data(at, end) {
                 let len = (data.end - data.start) as usize;
-                let to = self.copy.bytes_mut(data.start as usize, len);
-                // SAFETY: inside the window, which covers the image's length; nobody stores into these pages yet.
-                unsafe { core::ptr::copy_nonoverlapping(window.at(data.start), to.as_mut_ptr(), len) };
+                shm.read_exact(self.copy.bytes_mut(data.start as usize, len), data.start)?;
                 at = data.end;
             }
             self.known.set(pages);
         }
+        Ok(())
     }
 
     /// Follows a change of the length. The store reads zero in what is new until it is [set](Self::bytes_mut); maps may

@@ -35,11 +35,12 @@ use std::sync::OnceLock;
 ///   bytes, or a mixture of several.
 /// - What other processes do is, to the language, what a device does: it may change what a load finds, which an atomic
 ///   load allows for. Every value of a cell is a valid one.
-/// - The library's own write-back reads the memory through another map, by system calls.
+/// - The library itself reads the memory by system calls, and stores to it by them or by atomic bytes of another map.
 /// - The memory stays mapped as long as the value lives. **If the file is made shorter** by a process that uses mapback,
 ///   or found shorter when it is mapped anew, an access to what was cut off ends the process by SIGBUS, as with the
 ///   kernel's own maps. That is not undefined: a reference to cells that may be changed by others lets the compiler make
-///   no access of its own. Programs that share a map have to agree not to shorten its file.
+///   no access of its own. Programs that share a map have to agree not to shorten its file. **Holes of a sparse file**
+///   have no memory yet: the first access to one is the same signal where the directory for images is full.
 /// - The raw pointers are for accesses that this type has no method for. To use them beside cells of another size is a
 ///   data race.
 ///

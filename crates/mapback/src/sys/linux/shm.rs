@@ -49,6 +49,32 @@ impl Shm {
         unsafe { super::file::pread(self.fd.as_fd(), buf.as_mut_ptr(), buf.len(), off) }
     }
 
+    /// Fills a buffer from the object, which has to have that much. A call reads a hole without giving it memory, which a
+    /// load through a map does, or cannot do and is a SIGBUS; and it may race with stores.
+    ///
+    /// # Errors
+    /// Those of `pread`; `EIO` where the object is shorter.
+    pub(crate) fn read_exact(&self, mut buf: &mut [u8], mut off: u64) -> Result<(), Errno> {
+        while !buf.is_empty() {
+            match self.read(buf, off)? {
+                0 => return Err(Errno::IO),
+                n => {
+                    buf = &mut buf[n..];
+                    off += n as u64;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives holes of a range memory, so that stores through a map find it.
+    ///
+    /// # Errors
+    /// `ENOSPC` where the file system is full; `ENOMEM`.
+    pub(crate) fn provide(&self, range: Range<u64>) -> Result<(), Errno> {
+        rustix::fs::fallocate(&self.fd, FallocateFlags::KEEP_SIZE, range.start, range.end - range.start)
+    }
+
     /// Reads into the program's buffers, up to `most` bytes in all. Returns the bytes read.
     ///
     /// # Errors
@@ -135,7 +161,7 @@ impl Shm {
         super::file::data(self.fd.as_fd(), off, end)
     }
 
-    /// Gives the memory of whole pages of `range` (bytes) back; they read zero afterwards.
+    /// Makes a range (of bytes) read zero, and gives the memory of its whole pages back.
     ///
     /// # Errors
     /// Those of `fallocate`.
