@@ -13,6 +13,7 @@ mod model;
 mod much;
 mod policy;
 mod refused;
+mod rough;
 mod shared;
 mod snapshot;
 mod stores;

@@ -8,6 +8,7 @@ use crate::sys::os::{self, mem, region::Region};
 use core::ops::Range;
 use rangemap::RangeSet;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 /// The longest run, in bytes.
@@ -111,15 +112,17 @@ impl State {
         let Some(entry) = self.backing.as_ref().map(|backing| backing.entry.clone()) else { return Ok(()) };
         let mut known = entry.lock();
         let runs = self.take_runs(bytes);
-        let done = match (&self.backing, runs.is_empty()) {
+        // A store is anybody's code, and may panic: nothing is lost by that, either.
+        let done = catch_unwind(AssertUnwindSafe(|| match (&self.backing, runs.is_empty()) {
             (_, false) => self.flush_runs(&mut known, &runs, depth, live),
             // Commits that wait in the journal: a plain flush brings them along.
             (Some(backing), true) if depth != Depth::Atomic => backing.settle(&mut known),
             (_, true) => Ok(()),
-        };
-        if done.is_err() {
+        }));
+        if !matches!(done, Ok(Ok(()))) {
             mark(&mut self.marks, &runs);
         }
+        let done = done.unwrap_or_else(|panic| resume_unwind(panic));
         if done.is_ok() && depth == Depth::Synced && !self.unsynced.is_empty() {
             return self.sync();
         }
