@@ -188,8 +188,8 @@ impl MmapShared {
     /// ```
     pub fn read(&self, at: usize, to: &mut [u8]) {
         let from = self[at..][..to.len()].as_ptr().cast();
-        // SAFETY: inside the map, all of whose accesses are by atomic bytes; `to` is the caller's alone.
-        unsafe { racy::copy(from, to.as_mut_ptr(), to.len()) };
+        // SAFETY: inside the map, all of whose accesses are by atomic bytes.
+        unsafe { racy::load(from, to) };
     }
 
     /// Copies bytes in, as single atomic stores in no order would: others may see any part of them first.
@@ -199,7 +199,7 @@ impl MmapShared {
     pub fn write(&self, at: usize, from: &[u8]) {
         let to = self[at..][..from.len()].as_ptr().cast_mut().cast();
         // SAFETY: as above; cells may be stored to by shared reference.
-        unsafe { racy::copy(from.as_ptr(), to, from.len()) };
+        unsafe { racy::store(from, to) };
     }
 
     /// The same map as cells of another size. Bytes at the end that make no whole cell are left out of the slice.
