@@ -22,8 +22,10 @@ impl State {
             let mut stored = Pristine::default();
             stored.resize(self.region.len())?;
             let bytes = self.bytes();
-            // SAFETY: nobody has the memory yet, or `&mut` says that nobody stores to it.
-            stored.set(bytes.start, unsafe { self.slice(&bytes) });
+            if !bytes.is_empty() {
+                // SAFETY: nobody has the memory yet, or `&mut` says that nobody stores to it.
+                stored.set(bytes.start, unsafe { self.slice(&bytes) });
+            }
             self.pristine = Some(Exact { stored, ..Exact::default() });
         }
         Ok(())
