@@ -83,9 +83,9 @@ fn wrote_unseen(fd: c_int, place: (Option<i64>, c_int), nr: Sysno, args: [usize;
 
 /// After a call that changed a file which nobody had mapped when it began.
 pub(crate) fn changed_unseen(fd: c_int, change: Change, again: Again<'_>) {
-    if let Some(space) = concerned(fd)
-        && let Err(errno) = space.after_unseen_change(fd, &change, again)
-    {
+    let Some(space) = concerned(fd) else { return };
+    // SAFETY: buffers of our own, or those of the program's own request, which has just read them.
+    if let Err(errno) = unsafe { space.after_unseen_change(fd, &change, again) } {
         crate::settings::report(&format!("cannot take over what was written to a mapped file: {errno}"));
     }
 }

@@ -77,9 +77,12 @@ impl Shm {
 
     /// Reads into the program's buffers, up to `most` bytes in all. Returns the bytes read.
     ///
+    /// # Safety
+    /// Each buffer, by address and length, must be the caller's to write to, or none that the kernel can write to.
+    ///
     /// # Errors
     /// Those of `preadv`, above all `EFAULT`.
-    pub(crate) fn read_into(
+    pub(crate) unsafe fn read_into(
         &self,
         buffers: &[(usize, usize)],
         most: usize,
@@ -91,7 +94,7 @@ impl Shm {
             if len == 0 {
                 continue;
             }
-            // SAFETY: the program named this memory in a call that writes to it; the kernel checks it.
+            // SAFETY: the caller's word.
             let n = unsafe { super::file::pread(self.fd.as_fd(), *base as *mut u8, len, off + done as u64) }?;
             done += n;
             if n < len {
