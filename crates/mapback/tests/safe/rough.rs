@@ -2,11 +2,12 @@
 
 use super::each_tracker;
 use mapback::store::{Identity, MemoryStore, Stat, Store, Write};
-use mapback::{MmapMut, RemapOptions};
+use mapback::{MmapMut, MmapOptions, RemapOptions};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::time::{Duration, Instant};
 
 const CALM: u8 = 0;
 const FAILS: u8 = 1;
@@ -18,11 +19,17 @@ const LONG: usize = 8 << 20;
 struct Rough {
     inner: MemoryStore,
     mood: AtomicU8,
+    /// Whether it did.
+    panicked: AtomicBool,
 }
 
 impl Rough {
     fn new() -> Arc<Rough> {
-        Arc::new(Rough { inner: MemoryStore::new(vec![7; LONG]), mood: AtomicU8::new(CALM) })
+        Arc::new(Rough {
+            inner: MemoryStore::new(vec![7; LONG]),
+            mood: AtomicU8::new(CALM),
+            panicked: AtomicBool::new(false),
+        })
     }
 
     fn be(&self, mood: u8) {
@@ -33,7 +40,10 @@ impl Rough {
         match self.mood.load(Ordering::Relaxed) {
             CALM => Ok(()),
             FAILS => Err(io::ErrorKind::Other.into()),
-            _ => panic!("a store that panics"),
+            _ => {
+                self.panicked.store(true, Ordering::Relaxed);
+                panic!("a store that panics")
+            }
         }
     }
 }
@@ -69,7 +79,7 @@ impl Store for Rough {
 }
 
 /// A map of the store's beginning, which has to move when it grows.
-fn wedged(options: &mut mapback::MmapOptions, store: &Arc<Rough>) -> (MmapMut, MmapMut) {
+fn wedged(options: &mut MmapOptions, store: &Arc<Rough>) -> (MmapMut, MmapMut) {
     let map = options.len(SHORT).map_mut(store.clone()).unwrap();
     (map, MmapMut::map_anon(SHORT).unwrap())
 }
@@ -115,4 +125,26 @@ fn a_write_that_panics_is_tried_again() {
         map.flush().unwrap();
         assert_eq!(store.inner.to_vec()[1..3], [1, 2], "{options:?}");
     }
+}
+
+#[test]
+fn maps_are_flushed_every_so_often_after_a_store_that_panicked() {
+    let store = Rough::new();
+    let mut options = MmapOptions::new();
+    let mut never = options.flush_every(Duration::MAX).map_mut(store.clone()).unwrap();
+    let mut map = options.flush_every(Duration::from_millis(1)).map_mut(store.clone()).unwrap();
+    store.be(PANICS);
+    (never[0], map[1]) = (1, 1);
+    let begin = Instant::now();
+    while !store.panicked.load(Ordering::Relaxed) {
+        assert!(begin.elapsed() < Duration::from_secs(60), "it was not flushed");
+        std::thread::yield_now();
+    }
+    store.be(CALM);
+    let mut stored = [0; 2];
+    while stored[1] != 1 {
+        assert!(begin.elapsed() < Duration::from_secs(60), "it was never flushed again");
+        store.inner.read_at(&mut stored, 0).unwrap();
+    }
+    assert_eq!(stored[0], 7);
 }
