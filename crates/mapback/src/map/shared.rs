@@ -11,7 +11,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// A file's content that all processes of a user see and change together, as atomic cells.
 ///
@@ -125,12 +125,26 @@ fn space() -> io::Result<&'static Space> {
             include_tmpfs: true,
             choose: None,
             share: chosen.map_or(Share::Default, |dir| Share::In(dir.into())),
-            report: |line| tracing::warn!("{line}"),
+            report: |line| said().push(line.to_owned()),
         });
         space.begin();
         space
     });
     Ok(space)
+}
+
+/// Lines for the user that came up under a lock.
+static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+fn said() -> MutexGuard<'static, Vec<String>> {
+    SAID.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Tells whoever listens to `tracing` what came up, now that no lock is held: that is anybody's code, which may use maps
+/// itself.
+fn tell() {
+    let lines = core::mem::take(&mut *said());
+    lines.iter().for_each(|line| tracing::warn!("{line}"));
 }
 
 impl MmapShared {
@@ -161,8 +175,9 @@ impl MmapShared {
         let skip = (off % os::page_size() as u64) as usize;
         let mut place = Place { addr: os::page_size(), skip: 0, len: 0, off, name, pid };
         if len > 0 {
-            place.addr = map(fd, off - skip as u64, skip + len, &place.name)?;
-            (place.skip, place.len) = (skip, len);
+            let addr = map(fd, off - skip as u64, skip + len, &place.name);
+            tell();
+            (place.addr, place.skip, place.len) = (addr?, skip, len);
         }
         Ok(MmapShared { place, cells: PhantomData })
     }
@@ -313,6 +328,7 @@ impl Place {
         let (false, Some(space)) = (range.is_empty(), SPACE.get()) else { return Ok(()) };
         let begin = (self.skip + range.start) / os::page_size() * os::page_size();
         let done = space.msync(self.addr + begin, self.skip + range.end - begin, flags);
+        tell();
         done.map_err(|errno| {
             let range = self.off + range.start as u64..self.off + range.end as u64;
             Error::Write { file: self.name.clone(), range, source: errno.into() }.into()
@@ -327,6 +343,7 @@ impl Drop for Place {
             // SAFETY: the map is this value's own, and what was lent of it lives no longer than it. A forked child leaves
             // its copy of the map alone: the locks may be those of a thread that it does not have.
             let done = unsafe { space.munmap(self.addr, self.skip + self.len) };
+            tell();
             if let Err(errno) = done {
                 tracing::error!(%errno, file = %self.name.display(), "a shared map could not be ended");
             }
