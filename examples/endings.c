@@ -6,6 +6,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+static char *late;
+
+__attribute__((destructor)) static void store_late(void)
+{
+    if (late)
+        late[0] = 'J';
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 3)
@@ -24,6 +32,10 @@ int main(int argc, char **argv)
         }
         int status;
         return waitpid(child, &status, 0) == child && status == 0 ? 0 : 1;
+    }
+    if (strcmp(argv[2], "destructor") == 0) {
+        late = map;
+        return 0;
     }
     map[0] = 'J';
     if (strcmp(argv[2], "exit") == 0)

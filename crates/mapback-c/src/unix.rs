@@ -3,10 +3,11 @@
 use crate::mman::mapback_flush;
 use crate::space::existing;
 
-/// What libc calls when the process exits, after all that the program registered and its destructors. The library stays
-/// loaded until then (`-z nodelete`).
+/// What libc calls when the process exits, after all that the program registered and its destructors: these are called
+/// from the last to the first, and the number puts ours before the program's own where both are in one file. The library
+/// stays loaded until then (`-z nodelete`).
 #[used]
-#[unsafe(link_section = ".fini_array")]
+#[unsafe(link_section = ".fini_array.00000")]
 static LAST: extern "C" fn() = at_exit;
 
 /// Registers what runs around a fork.

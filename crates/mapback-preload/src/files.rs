@@ -4,11 +4,10 @@ use crate::errno::{count, last as last_error, status};
 use crate::next::next;
 use crate::writes::changed_unseen;
 use crate::{any_images, concerned, existing, forget_fd};
-use core::ffi::CStr;
 use libc::{FILE, c_char, c_int, c_uint, mode_t, off64_t};
 use mapback::posix::{Again, Change, Kind};
-use rustix::fd::{AsRawFd, BorrowedFd, OwnedFd};
-use rustix::fs::{Mode, OFlags};
+use mapback::raw::{self, Sysno};
+use rustix::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 next! {
     fn open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int;
@@ -28,21 +27,14 @@ next! {
 
 /// Opens a file. One that has an image is truncated in step with it, so that no write-back that is under way makes it
 /// longer again.
-///
-/// # Safety
-/// `path` must be a C string, or what the kernel answers with `EFAULT`.
-unsafe fn opening(dir: c_int, path: *const c_char, flags: c_int, open: impl Fn() -> c_int) -> c_int {
-    // SAFETY: the caller's word.
-    let fd = unsafe { truncating(dir, path, flags, open) };
+fn opening(dir: c_int, path: *const c_char, flags: c_int, open: impl Fn() -> c_int) -> c_int {
+    let fd = truncating(dir, path, flags, open);
     forget_fd(fd);
     fd
 }
 
 /// As [`opening`].
-///
-/// # Safety
-/// As [`opening`].
-unsafe fn truncating(dir: c_int, path: *const c_char, flags: c_int, open: impl Fn() -> c_int) -> c_int {
+fn truncating(dir: c_int, path: *const c_char, flags: c_int, open: impl Fn() -> c_int) -> c_int {
     if flags & libc::O_TRUNC == 0 || path.is_null() {
         return open();
     }
@@ -54,15 +46,20 @@ unsafe fn truncating(dir: c_int, path: *const c_char, flags: c_int, open: impl F
         }
         return fd;
     }
-    // SAFETY: not −1, which `openat` takes for a descriptor that is not open; the kernel judges it.
-    let at = unsafe { BorrowedFd::borrow_raw(if dir == -1 { i32::MAX } else { dir }) };
-    // SAFETY: the caller's word.
-    let name = unsafe { CStr::from_ptr(path) };
-    let follow = if flags & libc::O_NOFOLLOW != 0 { OFlags::NOFOLLOW } else { OFlags::empty() };
-    match rustix::fs::openat(at, name, OFlags::PATH | OFlags::CLOEXEC | follow, Mode::empty()) {
-        Ok(file) => changing_at(&file, open, |fd| fd >= 0),
-        Err(_) => open(),
+    match named(dir, path, flags & libc::O_NOFOLLOW == 0) {
+        Some(file) => changing_at(&file, open, |fd| fd >= 0),
+        None => open(),
     }
+}
+
+/// Looks a file up, for one call. What is wrong with the arguments, be it an address that is none, the kernel will say at
+/// the program's own call.
+pub(crate) fn named(dir: c_int, path: *const c_char, follow: bool) -> Option<OwnedFd> {
+    let flags = libc::O_PATH | libc::O_CLOEXEC | if follow { 0 } else { libc::O_NOFOLLOW };
+    // SAFETY: the kernel looks at the name, and nobody else.
+    let fd = unsafe { raw::call(Sysno::openat, [dir as usize, path as usize, flags as usize, 0, 0, 0]) };
+    // SAFETY: opened in the line above.
+    fd.ok().map(|fd| unsafe { OwnedFd::from_raw_fd(fd as c_int) })
 }
 
 /// After a stream was opened by libc itself: what it truncated is gone from the image too.
@@ -79,7 +76,7 @@ fn truncated(fd: c_int) {
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn open64(path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
     // SAFETY: the program's own request.
-    unsafe { opening(libc::AT_FDCWD, path, flags, || real::open64(path, flags, mode)) }
+    opening(libc::AT_FDCWD, path, flags, || unsafe { real::open64(path, flags, mode) })
 }
 
 /// # Safety
@@ -95,7 +92,7 @@ unsafe extern "C-unwind" fn open(path: *const c_char, flags: c_int, mode: mode_t
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn openat64(dir: c_int, path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
     // SAFETY: the program's own request.
-    unsafe { opening(dir, path, flags, || real::openat64(dir, path, flags, mode)) }
+    opening(dir, path, flags, || unsafe { real::openat64(dir, path, flags, mode) })
 }
 
 /// # Safety
@@ -252,11 +249,9 @@ unsafe extern "C-unwind" fn truncate64(path: *const c_char, len: off64_t) -> c_i
     if any_images().is_none() || path.is_null() {
         return call();
     }
-    // SAFETY: the program gave the kernel a path.
-    let name = unsafe { CStr::from_ptr(path) };
-    match rustix::fs::open(name, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()) {
-        Ok(file) => changing_at(&file, call, |value| value == 0),
-        Err(_) => call(),
+    match named(libc::AT_FDCWD, path, true) {
+        Some(file) => changing_at(&file, call, |value| value == 0),
+        None => call(),
     }
 }
 

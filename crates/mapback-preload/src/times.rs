@@ -1,13 +1,10 @@
 //! Setting a file's times. They are how a change by others is noticed: one that the program makes is none.
 
 use crate::any_images;
-use crate::files::{changing, changing_at};
+use crate::files::{changing, changing_at, named};
 use crate::next::next;
-use core::ffi::CStr;
 use libc::{c_char, c_int, timespec, timeval, utimbuf};
 use mapback::posix::Change;
-use rustix::fd::BorrowedFd;
-use rustix::fs::{Mode, OFlags};
 
 next! {
     fn futimens(fd: c_int, times: *const timespec) -> c_int;
@@ -20,21 +17,13 @@ next! {
 }
 
 /// Makes a call that sets the times of the file of a name.
-///
-/// # Safety
-/// `path` must be null or a C string.
-unsafe fn of_name(dir: c_int, path: *const c_char, follow: bool, call: impl Fn() -> c_int) -> c_int {
+fn of_name(dir: c_int, path: *const c_char, follow: bool, call: impl Fn() -> c_int) -> c_int {
     if any_images().is_none() || path.is_null() {
         return call();
     }
-    // SAFETY: not −1, which `openat` takes for a descriptor that is not open; the kernel judges it.
-    let at = unsafe { BorrowedFd::borrow_raw(if dir == -1 { i32::MAX } else { dir }) };
-    // SAFETY: the caller's word.
-    let name = unsafe { CStr::from_ptr(path) };
-    let link = if follow { OFlags::empty() } else { OFlags::NOFOLLOW };
-    match rustix::fs::openat(at, name, OFlags::PATH | OFlags::CLOEXEC | link, Mode::empty()) {
-        Ok(file) => changing_at(&file, call, |value| value == 0),
-        Err(_) => call(),
+    match named(dir, path, follow) {
+        Some(file) => changing_at(&file, call, |value| value == 0),
+        None => call(),
     }
 }
 
@@ -65,7 +54,7 @@ unsafe extern "C-unwind" fn utimensat(
 ) -> c_int {
     let follow = flags & libc::AT_SYMLINK_NOFOLLOW == 0;
     // SAFETY: the program's own request.
-    unsafe { of_name(dir, path, follow, || real::utimensat(dir, path, times, flags)) }
+    of_name(dir, path, follow, || unsafe { real::utimensat(dir, path, times, flags) })
 }
 
 /// Without a name it is `futimes`.
@@ -79,8 +68,7 @@ unsafe extern "C-unwind" fn futimesat(dir: c_int, path: *const c_char, times: *c
     if path.is_null() {
         return changing(dir, Change::Nothing, call);
     }
-    // SAFETY: as above.
-    unsafe { of_name(dir, path, true, call) }
+    of_name(dir, path, true, call)
 }
 
 /// # Safety
@@ -88,7 +76,7 @@ unsafe extern "C-unwind" fn futimesat(dir: c_int, path: *const c_char, times: *c
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn utimes(path: *const c_char, times: *const timeval) -> c_int {
     // SAFETY: the program's own request.
-    unsafe { of_name(libc::AT_FDCWD, path, true, || real::utimes(path, times)) }
+    of_name(libc::AT_FDCWD, path, true, || unsafe { real::utimes(path, times) })
 }
 
 /// # Safety
@@ -96,7 +84,7 @@ unsafe extern "C-unwind" fn utimes(path: *const c_char, times: *const timeval) -
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn lutimes(path: *const c_char, times: *const timeval) -> c_int {
     // SAFETY: the program's own request.
-    unsafe { of_name(libc::AT_FDCWD, path, false, || real::lutimes(path, times)) }
+    of_name(libc::AT_FDCWD, path, false, || unsafe { real::lutimes(path, times) })
 }
 
 /// # Safety
@@ -104,5 +92,5 @@ unsafe extern "C-unwind" fn lutimes(path: *const c_char, times: *const timeval) 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn utime(path: *const c_char, times: *const utimbuf) -> c_int {
     // SAFETY: the program's own request.
-    unsafe { of_name(libc::AT_FDCWD, path, true, || real::utime(path, times)) }
+    of_name(libc::AT_FDCWD, path, true, || unsafe { real::utime(path, times) })
 }

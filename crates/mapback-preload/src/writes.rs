@@ -83,9 +83,9 @@ fn wrote_unseen(fd: c_int, place: (Option<i64>, c_int), nr: Sysno, args: [usize;
 
 /// After a call that changed a file which nobody had mapped when it began.
 pub(crate) fn changed_unseen(fd: c_int, change: Change, again: Again<'_>) {
-    if let Some(space) = concerned(fd)
-        && let Err(errno) = space.after_unseen_change(fd, &change, again)
-    {
+    let Some(space) = concerned(fd) else { return };
+    // SAFETY: buffers of our own, or those of the program's own request, which has just read them.
+    if let Err(errno) = unsafe { space.after_unseen_change(fd, &change, again) } {
         crate::settings::report(&format!("cannot take over what was written to a mapped file: {errno}"));
     }
 }
@@ -214,10 +214,23 @@ fn source(from: c_int, at: i64, n: usize) -> Vec<u8> {
     if read == Ok(n) { bytes } else { Vec::new() }
 }
 
-/// Makes a call that copies from one descriptor to another, at these offsets or at the files' own.
-fn copy_through(
-    (from, from_at): (c_int, Option<i64>),
-    (to, off): (c_int, Option<i64>),
+/// Where a call began that moved `n` bytes from, or to, an offset that the program named. It is looked at after the call,
+/// by which the kernel moved it on: whether the pointer is any good the kernel has to say, with `EFAULT`.
+///
+/// # Safety
+/// `off` must be null, or the call have succeeded.
+unsafe fn began(off: *const off64_t, n: ssize_t) -> Option<i64> {
+    // SAFETY: the kernel wrote it just now, wherever it is aligned.
+    (!off.is_null()).then(|| unsafe { off.read_unaligned() } - n as i64)
+}
+
+/// Makes a call that copies from one descriptor to another, at the offsets that these point to, or at the files' own.
+///
+/// # Safety
+/// `call` must be one that moves on what the pointers point to, where they are not null.
+unsafe fn copy_through(
+    (from, from_off): (c_int, *const off64_t),
+    (to, to_off): (c_int, *const off64_t),
     call: impl Fn() -> ssize_t,
 ) -> ssize_t {
     if let Some(space) = concerned(from)
@@ -225,12 +238,16 @@ fn copy_through(
     {
         return count(Err(errno));
     }
+    // SAFETY: called for a count that the call returned.
+    let went_to = |done| unsafe { began(to_off, done) };
     let unseen = || {
         let done = call();
         if done > 0 && concerned(to).is_some() {
+            let off = went_to(done);
             // Only from a place that the program named: who shares an open file may have moved its offset since.
             let placed = off.is_some() && !appends(to, 0);
-            let copied = match from_at {
+            // SAFETY: the call has succeeded.
+            let copied = match unsafe { began(from_off, done) } {
                 Some(at) if placed => source(from, at, done as usize),
                 _ => Vec::new(),
             };
@@ -248,7 +265,8 @@ fn copy_through(
     let done = space.changing_image(to, Kind::Writes, || {
         let done = call();
         let failed = (done < 0).then(last_error);
-        ((done, failed), if done > 0 { wrote(to, (off, 0), done as u64) } else { Change::Nothing })
+        let change = if done > 0 { wrote(to, (went_to(done), 0), done as u64) } else { Change::Nothing };
+        ((done, failed), change)
     });
     match done {
         Err(_) => unseen(),
@@ -269,10 +287,8 @@ unsafe extern "C-unwind" fn sendfile(out: c_int, from: c_int, off: *mut off64_t,
 /// As libc's.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn sendfile64(out: c_int, from: c_int, off: *mut off64_t, len: size_t) -> ssize_t {
-    // SAFETY: null or a valid offset, as the program promised libc; read before the kernel moves it on.
-    let at = unsafe { off.as_ref().copied() };
-    // SAFETY: the program's own request.
-    copy_through((from, at), (out, None), || unsafe { real::sendfile64(out, from, off, len) })
+    // SAFETY: the program's own request, which moves the offset on.
+    unsafe { copy_through((from, off), (out, core::ptr::null()), || real::sendfile64(out, from, off, len)) }
 }
 
 /// # Safety
@@ -286,11 +302,11 @@ pub(crate) unsafe extern "C-unwind" fn copy_file_range(
     len: size_t,
     flags: c_uint,
 ) -> ssize_t {
-    // SAFETY: null or a valid offset, as the program promised libc; read before the kernel moves it on.
-    let at = unsafe { (from_off.as_ref().copied(), to_off.as_ref().copied()) };
-    // SAFETY: the program's own request.
-    let call = || unsafe { real::copy_file_range(from, from_off, to, to_off, len, flags) };
-    copy_through((from, at.0), (to, at.1), call)
+    // SAFETY: the program's own request, which moves the offsets on.
+    unsafe {
+        let call = || real::copy_file_range(from, from_off, to, to_off, len, flags);
+        copy_through((from, from_off), (to, to_off), call)
+    }
 }
 
 /// Waits for the pipe outside of the lock that [`copy_through`] takes: who fills it may need that lock.
@@ -306,12 +322,10 @@ unsafe extern "C-unwind" fn splice(
     len: size_t,
     flags: c_uint,
 ) -> ssize_t {
-    let call = |flags| {
-        // SAFETY: null or a valid offset, as the program promised libc; read before the kernel moves it on.
-        let at = unsafe { (from_off.as_ref().copied(), to_off.as_ref().copied()) };
-        // SAFETY: the program's own request.
-        let call = || unsafe { real::splice(from, from_off, to, to_off, len, flags) };
-        copy_through((from, at.0), (to, at.1), call)
+    // SAFETY: the program's own request, which moves the offsets on.
+    let call = |flags| unsafe {
+        let call = || real::splice(from, from_off, to, to_off, len, flags);
+        copy_through((from, from_off), (to, to_off), call)
     };
     // SAFETY: whether the program's number is open the kernel says.
     let open = |fd| unsafe { BorrowedFd::borrow_raw(fd) };

@@ -33,7 +33,8 @@ pub fn run_any(command: &mut Command, nth: usize) -> io::Result<usize> {
 fn traced(command: &mut Command, nth: usize, any: bool) -> io::Result<usize> {
     let prepare = || {
         // SAFETY: both are plain system calls. A group of its own lets us wait for its threads and for no others.
-        let ready = unsafe { libc::setpgid(0, 0) == 0 && libc::ptrace(libc::PTRACE_TRACEME, 0, 0, 0) == 0 };
+        let ready =
+            unsafe { libc::setpgid(0, 0) == 0 && libc::ptrace(libc::PTRACE_TRACEME, 0, 0usize, 0usize) == 0 };
         if ready { Ok(()) } else { Err(io::Error::last_os_error()) }
     };
     // SAFETY: between fork and exec only the two system calls above are made.
@@ -92,6 +93,10 @@ fn trace(pid: libc::pid_t, nth: usize, any: bool) -> io::Result<usize> {
 }
 
 fn tell(what: libc::c_uint, thread: libc::pid_t, data: i32) -> io::Result<()> {
-    // SAFETY: the thread is stopped, and ours to trace; these requests take no pointer.
-    if unsafe { libc::ptrace(what, thread, 0, data) } < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    // SAFETY: the thread is stopped, and ours to trace; these requests take no pointer, but two words of its size.
+    if unsafe { libc::ptrace(what, thread, 0usize, data as usize) } < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }

@@ -62,7 +62,7 @@ fn uses(ctx: &Ctx, report: &mut Report, install: fn(&Ctx, &Log) -> Result<PathBu
 fn endings(ctx: &Ctx, installed: &Installed, linking: Linking, log: &Log) -> Result<String> {
     let program = installed.compile(ctx, "endings", linking, log)?;
     let file = installed.prefix.join("ending");
-    for ending in ["return", "exit", "fork", "return"] {
+    for ending in ["return", "exit", "fork", "destructor", "return"] {
         let done = installed.run(&program).arg(&file).arg(ending).run_ok(log)?;
         ensure!(done.output.is_empty(), "with {ending} it said {:?}", done.output);
         let found = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;

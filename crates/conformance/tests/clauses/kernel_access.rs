@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 
 use libc::{PROT_NONE, PROT_READ, c_void, iovec};
-use mapback_conformance::calls::{assert_errno, count, pread, pwrite, read, write};
+use mapback_conformance::calls::{Errno, assert_errno, count, pread, pwrite, read, write};
 use mapback_conformance::file::pattern;
 use mapback_conformance::process::tracked_by_faults;
 use mapback_conformance::{Map, TestFile, own_process, page};
@@ -259,4 +259,41 @@ fn l13_io_uring_reads_into_and_writes_from_a_map() {
     let buffer = target.map.at(3 * page()) as *const u8;
     assert_eq!(submit(opcode::Write::new(fd, buffer, 12).offset(7).build()), 12);
     assert_eq!(other.stored(7, 12), b"from the map");
+}
+
+/// What is wrong with an address of the program's the kernel says, and nobody looks at it before.
+#[test]
+fn l13_an_address_that_is_none_is_efault() {
+    own_process!();
+    let target = Target::new();
+    let (file, other) = (target.file.fd(), TestFile::with(&message(page())));
+    let nowhere = Map::anonymous(page(), PROT_NONE);
+    let (off, name) = (nowhere.at(0) as *mut i64, nowhere.at(0) as *const libc::c_char);
+    let (null, here) = (std::ptr::null_mut(), libc::AT_FDCWD);
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    writer.write_all(b"waits").unwrap();
+    let efault =
+        |what: &str, done: Result<usize, Errno>| assert_eq!(done, Err(Errno(libc::EFAULT)), "{what}");
+    // SAFETY: the kernel refuses the addresses that are none, before it changes anything.
+    unsafe {
+        efault("sendfile", count(libc::sendfile(file, other.fd(), off, 10)));
+        efault(
+            "sendfile of what is not mapped",
+            count(libc::sendfile(writer.as_raw_fd(), other.fd(), off, 10)),
+        );
+        efault("copy_file_range from", count(libc::copy_file_range(other.fd(), off, file, null, 10, 0)));
+        efault("copy_file_range to", count(libc::copy_file_range(other.fd(), null, file, off, 10, 0)));
+        efault("splice", count(libc::splice(reader.as_raw_fd(), null, file, off, 5, 0)));
+        efault("utimensat", count(libc::utimensat(here, name, std::ptr::null(), 0) as isize));
+        efault("utimes", count(libc::utimes(name, std::ptr::null()) as isize));
+        efault("truncate", count(libc::truncate(name, 0) as isize));
+        efault("open", count(libc::open(name, libc::O_RDWR | libc::O_TRUNC) as isize));
+    }
+    // And where they are some, they need not be aligned.
+    let (mut bytes, mut from) = ([0u8; 16], 0);
+    let off = (&raw mut bytes).cast::<u8>().wrapping_add(3).cast::<i64>();
+    // SAFETY: eight bytes of the array, which the kernel takes as they lie.
+    let sent = count(unsafe { libc::copy_file_range(other.fd(), &mut from, file, off, 10, 0) });
+    assert_eq!((sent, bytes[3]), (Ok(10), 10));
+    target.assert_holds(0, &message(10), "copy_file_range");
 }

@@ -11,7 +11,7 @@ use crate::store::{Stamp, read_range};
 use crate::sys::Errno;
 use crate::sys::os::{self, file::with_file_size};
 use core::ops::Range;
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
 
 impl Image {
@@ -113,13 +113,13 @@ impl Image {
             return Ok(());
         }
         let mut io = self.lock();
-        let Io { pristine, window, .. } = &mut *io;
+        let Io { pristine, .. } = &mut *io;
         let len = self.len();
         if pristine.is_none() {
             *pristine = Some(Partial::new(len)?);
         }
         if let Some(pristine) = pristine {
-            pristine.learn(&self.shm, window, &(bytes.start.min(len)..bytes.end.min(len)), len);
+            pristine.learn(&self.shm, &(bytes.start.min(len)..bytes.end.min(len)), len)?;
         }
         Ok(())
     }
@@ -142,7 +142,7 @@ impl Image {
     fn set_len(&self, io: &mut Io, old: u64, len: u64) -> Result<(), Errno> {
         self.cover(io, len)?;
         if len > old {
-            self.zero_tail(io, old);
+            self.zero_tail(old)?;
         }
         if let Some(pristine) = &mut io.pristine {
             pristine.resize(old, len)?;
@@ -156,15 +156,11 @@ impl Image {
         Ok(())
     }
 
-    /// What was stored past the end of the file is no part of it, and must not show when it grows (P11).
-    fn zero_tail(&self, io: &Io, old: u64) {
+    /// What was stored past the end of the file is no part of it, and must not show when it grows (P11). By a call, as
+    /// the last page may be a hole.
+    fn zero_tail(&self, old: u64) -> Result<(), Errno> {
         let tail = old..page::ceil64(old, os::page_size());
-        if old == 0 || tail.is_empty() {
-            return;
-        }
-        // SAFETY: the last page of the object is there, and inside the window; other threads may store into the
-        // same bytes through their maps, which the kernel's own truncation would race with just so.
-        unsafe { core::ptr::write_bytes(io.window.at(old), 0, (tail.end - tail.start) as usize) };
+        if tail.is_empty() { Ok(()) } else { self.shm.punch(tail) }
     }
 
     /// Reads the stretches of data of a range; holes stay untouched. Returns how far the store reached.
@@ -269,12 +265,13 @@ impl Image {
         let mut at = range.start;
         let end = range.end.min(self.len());
         let mut fresh = vec![0u8; CHUNK.min(end.saturating_sub(at)) as usize];
+        let mut before = fresh.clone();
         while at < end {
             let part = at..end.min(at + CHUNK);
             let mut io = self.lock();
             // SAFETY: `fresh` is as long as any part.
             let read = unsafe { read_range(io.store(), fresh.as_mut_ptr(), part.clone()) }?;
-            let before = snapshot(io.window.at(part.start), read as usize);
+            self.shm.read_exact(&mut before[..read as usize], part.start)?;
             if !self.gather_here(&mut io, &part) {
                 return Ok(false);
             }
@@ -288,7 +285,8 @@ impl Image {
                 add(&self.counters.pages_changed, new as u64);
             }
             let exact = !self.is_shared();
-            replace(&mut io, part.start, &before, &fresh[..read as usize], exact);
+            let read = read as usize;
+            self.replace(&mut io, part.start, &before[..read], &fresh[..read], exact)?;
             if !io.store().is_writable() {
                 // They are others' changes, and stay with them.
                 io.marks.clear(to_pages(&part));
@@ -297,6 +295,45 @@ impl Image {
         }
         Ok(true)
     }
+
+    /// Replaces, from `start` on, each byte that differs in `fresh`, if it is still as in `before`; not in marked pages.
+    /// `exact`: the pristine copy, if there is one, tells which bytes are this process's own changes, of marked pages,
+    /// too.
+    fn replace(
+        &self,
+        io: &mut Io,
+        start: u64,
+        before: &[u8],
+        fresh: &[u8],
+        exact: bool,
+    ) -> Result<(), Errno> {
+        let page = os::page_size();
+        for (nth, (was, new)) in before.chunks(page).zip(fresh.chunks(page)).enumerate() {
+            let at = start + (nth * page) as u64;
+            let stored = io.pristine.as_ref().filter(|_| exact).and_then(|p| p.page(at as usize, was.len()));
+            let stored = stored.map(<[u8]>::to_vec);
+            // Who compares counts every page as changed, and knows better.
+            if stored.is_none() && io.marks.contains((at / page as u64) as usize) {
+                continue;
+            }
+            if was != new && was.iter().all(|b| *b == 0) {
+                // It may be a hole, for which there may be no room: an error here, and not a fault below.
+                self.shm.provide(at..at + was.len() as u64)?;
+            }
+            for (i, (a, b)) in was.iter().zip(new).enumerate() {
+                if a != b && stored.as_ref().is_none_or(|stored| stored[i] == *a) {
+                    // SAFETY: inside the window, and in memory that is there; an atomic byte, because the program may
+                    // store into it right now.
+                    let byte = unsafe { AtomicU8::from_ptr(io.window.at(at + i as u64)) };
+                    let _ = byte.compare_exchange(*a, *b, Ordering::AcqRel, Ordering::Relaxed);
+                }
+            }
+            if let Some(pristine) = &mut io.pristine {
+                pristine.set(at as usize, new);
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Bytes that are read at a time: small enough to stay in a cache on their way.
@@ -304,37 +341,3 @@ const PIECE: u64 = 256 << 10;
 
 /// Receives ranges of bytes.
 pub(crate) type Found<'a> = &'a mut dyn FnMut(Range<u64>);
-
-/// A copy of live memory, whole words at a time.
-fn snapshot(from: *mut u8, len: usize) -> Vec<u8> {
-    let mut copy = vec![0u8; len];
-    // SAFETY: inside the window (the caller's range); bytes that change meanwhile are sorted out by `replace`.
-    unsafe { core::ptr::copy_nonoverlapping(from, copy.as_mut_ptr(), len) };
-    copy
-}
-
-/// Replaces, from `start` on, each byte that differs in `fresh`, if it is still as in `before`; not in marked pages.
-/// `exact`: the pristine copy, if there is one, tells which bytes are this process's own changes, of marked pages, too.
-fn replace(io: &mut Io, start: u64, before: &[u8], fresh: &[u8], exact: bool) {
-    use core::sync::atomic::AtomicU8;
-    let page = os::page_size();
-    for (nth, (was, new)) in before.chunks(page).zip(fresh.chunks(page)).enumerate() {
-        let at = start + (nth * page) as u64;
-        let stored = io.pristine.as_ref().filter(|_| exact).and_then(|p| p.page(at as usize, was.len()));
-        let stored = stored.map(<[u8]>::to_vec);
-        // Who compares counts every page as changed, and knows better.
-        if stored.is_none() && io.marks.contains((at / page as u64) as usize) {
-            continue;
-        }
-        for (i, (a, b)) in was.iter().zip(new).enumerate() {
-            if a != b && stored.as_ref().is_none_or(|stored| stored[i] == *a) {
-                // SAFETY: inside the window; an atomic byte, because the program may store into it right now.
-                let byte = unsafe { AtomicU8::from_ptr(io.window.at(at + i as u64)) };
-                let _ = byte.compare_exchange(*a, *b, Ordering::AcqRel, Ordering::Relaxed);
-            }
-        }
-        if let Some(pristine) = &mut io.pristine {
-            pristine.set(at as usize, new);
-        }
-    }
-}

@@ -187,10 +187,13 @@ impl Io {
     }
 
     /// Writes buffers once more, from byte `at` of the file on. What fails is as it was before.
-    pub(crate) fn write_again(&self, mut at: u64, buffers: &[(usize, usize)]) {
+    ///
+    /// # Safety
+    /// As [`Space::after_unseen_change`](crate::posix::Space::after_unseen_change).
+    pub(crate) unsafe fn write_again(&self, mut at: u64, buffers: &[(usize, usize)]) {
         for &(addr, len) in buffers {
             let mut run = Run { from: addr as *const u8, len, off: at, done: 0, error: None };
-            // SAFETY: memory that the program gave to the kernel in a call that has just succeeded: only a call reads it.
+            // SAFETY: the caller's word; only a call reads it.
             unsafe { run.write_rest(self.store()) };
             at += len as u64;
         }

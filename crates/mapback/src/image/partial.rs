@@ -1,7 +1,7 @@
 //! The pristine copy of an image, made page by page: what was never writable needs none.
 
 use super::marks::Marks;
-use super::{Window, to_pages};
+use super::to_pages;
 use crate::sys::Errno;
 use crate::sys::os::{self, shm::Shm};
 use crate::track::Pristine;
@@ -29,20 +29,22 @@ impl Partial {
 
     /// Copies the pages of a range of bytes that are not copied yet, each whole or up to the end of the content at `len`.
     /// No map of theirs is writable before, so that the memory is still as the store is.
-    pub(super) fn learn(&mut self, shm: &Shm, window: &Window, bytes: &Range<u64>, len: u64) {
+    ///
+    /// # Errors
+    /// Those of reading the memory.
+    pub(super) fn learn(&mut self, shm: &Shm, bytes: &Range<u64>, len: u64) -> Result<(), Errno> {
         let page = os::page_size();
         for pages in self.known.gaps(&to_pages(bytes)) {
             let end = (pages.end as u64 * page as u64).min(len);
             let mut at = (pages.start * page) as u64;
             while let Some(data) = shm.data(at, end) {
                 let len = (data.end - data.start) as usize;
-                let to = self.copy.bytes_mut(data.start as usize, len);
-                // SAFETY: inside the window, which covers the image's length; nobody stores into these pages yet.
-                unsafe { core::ptr::copy_nonoverlapping(window.at(data.start), to.as_mut_ptr(), len) };
+                shm.read_exact(self.copy.bytes_mut(data.start as usize, len), data.start)?;
                 at = data.end;
             }
             self.known.set(pages);
         }
+        Ok(())
     }
 
     /// Follows a change of the length. The store reads zero in what is new until it is [set](Self::bytes_mut); maps may
@@ -128,14 +130,13 @@ mod tests {
         let len = 2 * page as u64 - 7;
         let shm = Shm::new().unwrap();
         shm.resize(len).unwrap();
-        let mut window = Window::default();
-        window.cover(&shm, len).unwrap();
         let content: Vec<u8> = (0..len).map(|at| at as u8 | 1).collect();
-        // SAFETY: the window is as long, and nobody else has the memory.
-        unsafe { core::ptr::copy_nonoverlapping(content.as_ptr(), window.at(0), content.len()) };
+        // SAFETY: a slice.
+        let written = unsafe { shm.write(content.as_ptr(), content.len(), 0) };
+        assert_eq!(written, Ok(()));
         let mut partial = Partial::new(len).unwrap();
         for (bytes, known) in [(3..50, 1), (page as u64 + 1..len, 2)] {
-            partial.learn(&shm, &window, &bytes, len);
+            partial.learn(&shm, &bytes, len).unwrap();
             let mut runs = Vec::new();
             partial.differences(0, &content, &mut |run| runs.push(run));
             let rest = (known * page).min(content.len())..content.len();

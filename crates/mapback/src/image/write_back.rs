@@ -146,11 +146,12 @@ impl Image {
         for run in runs {
             while run.done < run.len && run.error.is_none() {
                 let len = (run.len - run.done).min(COPIED);
-                // SAFETY: inside the window; the copy may mix stores that are made meanwhile, each of which is noted
-                // anew, because pages are re-armed before they are copied (I2).
-                unsafe { copy_to(&mut now, run.from.add(run.done), len) };
                 let at = run.off as usize + run.done;
-                match self.write_differing(store, pristine, at, &now) {
+                now.resize(len, 0);
+                // The copy may mix stores that are made meanwhile, each of which is noted anew, because pages are re-armed
+                // before they are copied (I2).
+                let copied = self.shm.read_exact(&mut now, at as u64).map_err(|errno| (errno, 0));
+                match copied.and_then(|()| self.write_differing(store, pristine, at, &now)) {
                     Ok(()) => run.done += len,
                     Err((errno, done)) => {
                         run.done += done;
@@ -202,16 +203,4 @@ fn take_runs(io: &mut Io, pages: &Range<usize>, limit: u64) -> Vec<Run> {
         }
     });
     runs
-}
-
-/// # Safety
-/// `from` must be readable for `len` bytes.
-unsafe fn copy_to(copy: &mut Vec<u8>, from: *const u8, len: usize) {
-    copy.clear();
-    copy.reserve(len);
-    // SAFETY: readable by the caller's word, and the vector has the room.
-    unsafe {
-        core::ptr::copy_nonoverlapping(from, copy.as_mut_ptr(), len);
-        copy.set_len(len);
-    }
 }

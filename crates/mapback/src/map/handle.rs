@@ -73,13 +73,23 @@ impl Handle {
 
     /// Gives the map another length; the memory may have moved.
     pub(super) fn remap(&mut self, len: usize, may_move: bool) -> io::Result<()> {
-        let done = self.working.resize(len, may_move);
-        (self.ptr, self.len) = self.working.memory();
-        done
+        let working = self.working.clone();
+        // Also when it panics: the memory may have moved before the store was asked for what is added.
+        let _after = Follow(self);
+        working.resize(len, may_move)
     }
 
     pub(super) fn close(self) -> io::Result<()> {
         Ok(self.working.close()?)
+    }
+}
+
+/// Looks where the memory is when it is dropped.
+struct Follow<'h>(&'h mut Handle);
+
+impl Drop for Follow<'_> {
+    fn drop(&mut self) {
+        (self.0.ptr, self.0.len) = self.0.working.memory();
     }
 }
 

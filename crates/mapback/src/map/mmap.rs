@@ -88,7 +88,8 @@ impl Mmap {
     /// Gives the map another length. What is added is loaded from the file; what is past its end reads zero.
     ///
     /// # Errors
-    /// `ENOMEM`, also where the map would have to move and [`RemapOptions`] forbid it; those of reading.
+    /// `ENOMEM`, also where the map would have to move and [`RemapOptions`] forbid it; those of reading. The map has its old
+    /// length then.
     ///
     /// # Platforms
     /// Linux.

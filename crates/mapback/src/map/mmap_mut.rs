@@ -223,7 +223,8 @@ impl MmapMut {
     /// what is cut off are written back first.
     ///
     /// # Errors
-    /// `ENOMEM`, also where the map would have to move and [`RemapOptions`] forbid it; those of reading and writing.
+    /// `ENOMEM`, also where the map would have to move and [`RemapOptions`] forbid it; those of reading and writing. The map
+    /// has its old length then.
     ///
     /// # Platforms
     /// Linux.

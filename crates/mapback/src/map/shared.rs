@@ -11,7 +11,7 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// A file's content that all processes of a user see and change together, as atomic cells.
 ///
@@ -35,11 +35,12 @@ use std::sync::OnceLock;
 ///   bytes, or a mixture of several.
 /// - What other processes do is, to the language, what a device does: it may change what a load finds, which an atomic
 ///   load allows for. Every value of a cell is a valid one.
-/// - The library's own write-back reads the memory through another map, by system calls.
+/// - The library itself reads the memory by system calls, and stores to it by them or by atomic bytes of another map.
 /// - The memory stays mapped as long as the value lives. **If the file is made shorter** by a process that uses mapback,
 ///   or found shorter when it is mapped anew, an access to what was cut off ends the process by SIGBUS, as with the
 ///   kernel's own maps. That is not undefined: a reference to cells that may be changed by others lets the compiler make
-///   no access of its own. Programs that share a map have to agree not to shorten its file.
+///   no access of its own. Programs that share a map have to agree not to shorten its file. **Holes of a sparse file**
+///   have no memory yet: the first access to one is the same signal where the directory for images is full.
 /// - The raw pointers are for accesses that this type has no method for. To use them beside cells of another size is a
 ///   data race.
 ///
@@ -124,12 +125,26 @@ fn space() -> io::Result<&'static Space> {
             include_tmpfs: true,
             choose: None,
             share: chosen.map_or(Share::Default, |dir| Share::In(dir.into())),
-            report: |line| tracing::warn!("{line}"),
+            report: |line| said().push(line.to_owned()),
         });
         space.begin();
         space
     });
     Ok(space)
+}
+
+/// Lines for the user that came up under a lock.
+static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+fn said() -> MutexGuard<'static, Vec<String>> {
+    SAID.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Tells whoever listens to `tracing` what came up, now that no lock is held: that is anybody's code, which may use maps
+/// itself.
+fn tell() {
+    let lines = core::mem::take(&mut *said());
+    lines.iter().for_each(|line| tracing::warn!("{line}"));
 }
 
 impl MmapShared {
@@ -160,8 +175,9 @@ impl MmapShared {
         let skip = (off % os::page_size() as u64) as usize;
         let mut place = Place { addr: os::page_size(), skip: 0, len: 0, off, name, pid };
         if len > 0 {
-            place.addr = map(fd, off - skip as u64, skip + len, &place.name)?;
-            (place.skip, place.len) = (skip, len);
+            let addr = map(fd, off - skip as u64, skip + len, &place.name);
+            tell();
+            (place.addr, place.skip, place.len) = (addr?, skip, len);
         }
         Ok(MmapShared { place, cells: PhantomData })
     }
@@ -187,8 +203,8 @@ impl MmapShared {
     /// ```
     pub fn read(&self, at: usize, to: &mut [u8]) {
         let from = self[at..][..to.len()].as_ptr().cast();
-        // SAFETY: inside the map, all of whose accesses are by atomic bytes; `to` is the caller's alone.
-        unsafe { racy::copy(from, to.as_mut_ptr(), to.len()) };
+        // SAFETY: inside the map, all of whose accesses are by atomic bytes.
+        unsafe { racy::load(from, to) };
     }
 
     /// Copies bytes in, as single atomic stores in no order would: others may see any part of them first.
@@ -198,7 +214,7 @@ impl MmapShared {
     pub fn write(&self, at: usize, from: &[u8]) {
         let to = self[at..][..from.len()].as_ptr().cast_mut().cast();
         // SAFETY: as above; cells may be stored to by shared reference.
-        unsafe { racy::copy(from.as_ptr(), to, from.len()) };
+        unsafe { racy::store(from, to) };
     }
 
     /// The same map as cells of another size. Bytes at the end that make no whole cell are left out of the slice.
@@ -312,6 +328,7 @@ impl Place {
         let (false, Some(space)) = (range.is_empty(), SPACE.get()) else { return Ok(()) };
         let begin = (self.skip + range.start) / os::page_size() * os::page_size();
         let done = space.msync(self.addr + begin, self.skip + range.end - begin, flags);
+        tell();
         done.map_err(|errno| {
             let range = self.off + range.start as u64..self.off + range.end as u64;
             Error::Write { file: self.name.clone(), range, source: errno.into() }.into()
@@ -326,6 +343,7 @@ impl Drop for Place {
             // SAFETY: the map is this value's own, and what was lent of it lives no longer than it. A forked child leaves
             // its copy of the map alone: the locks may be those of a thread that it does not have.
             let done = unsafe { space.munmap(self.addr, self.skip + self.len) };
+            tell();
             if let Err(errno) = done {
                 tracing::error!(%errno, file = %self.name.display(), "a shared map could not be ended");
             }

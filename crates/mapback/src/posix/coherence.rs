@@ -125,9 +125,19 @@ impl Space {
     /// Runs a call of the program's that reads the file behind a descriptor, at `off` or the file offset, into buffers,
     /// and returns how many bytes it got. What the image holds is put over them: the file may not have it yet.
     ///
+    /// ```compile_fail,E0133
+    /// fn anywhere(space: &mapback::posix::Space, fd: i32, addr: usize) {
+    ///     let _ = space.reading(fd, None, &[(addr, 8)], || Ok(8));
+    /// }
+    /// ```
+    ///
+    /// # Safety
+    /// The buffers, each by address and length, must be the caller's to write to. The kernel looks at whether there is
+    /// memory, and at nothing else.
+    ///
     /// # Errors
     /// Those of `call`; `EFAULT`.
-    pub fn reading(
+    pub unsafe fn reading(
         &self,
         number: i32,
         off: Option<u64>,
@@ -153,7 +163,8 @@ impl Space {
             // The file offset is where the call left it: who shares the descriptor waits for the same lock.
             None => rustix::fs::seek(fd::borrow(number)?, SeekFrom::Current(0))?.saturating_sub(read as u64),
         };
-        image.shm.read_into(buffers, read, at)?;
+        // SAFETY: the caller's word.
+        unsafe { image.shm.read_into(buffers, read, at) }?;
         drop(locked);
         Ok(read)
     }
@@ -173,7 +184,8 @@ impl Space {
             Ok(done) => done,
             Err(call) => {
                 let (value, change) = call();
-                self.after_unseen_change(number, &change, Again::No)?;
+                // SAFETY: no buffers.
+                unsafe { self.after_unseen_change(number, &change, Again::No) }?;
                 Ok(value)
             }
         }
@@ -235,16 +247,33 @@ impl Space {
     /// After a call that changed a file which had no image before. Somebody may have made one meanwhile, and have read
     /// the file too early. What was written is written once more, since a write-back may have put what was read over it.
     ///
+    /// ```compile_fail,E0133
+    /// # use mapback::posix::{Again, Change, Space};
+    /// fn anything(space: &Space, fd: i32, addr: usize) {
+    ///     let _ = space.after_unseen_change(fd, &Change::Wrote(0..8), Again::There(&[(addr, 8)]));
+    /// }
+    /// ```
+    ///
+    /// # Safety
+    /// The buffers in `again` must be the caller's to read, and nobody may store to them meanwhile but as the program did
+    /// that gave them to the kernel.
+    ///
     /// # Errors
     /// Those of reading.
-    pub fn after_unseen_change(&self, number: i32, change: &Change, again: Again<'_>) -> Result<(), Errno> {
+    pub unsafe fn after_unseen_change(
+        &self,
+        number: i32,
+        change: &Change,
+        again: Again<'_>,
+    ) -> Result<(), Errno> {
         while let Some(image) = self.image_of(number) {
             let mut state = self.enter();
             let Some(mut locked) = state.lock_current(&image) else { continue };
             locked.begin_changing(false);
             let somewhere = matches!(again, Again::Somewhere);
             if let (Change::Wrote(bytes), Again::There(buffers)) = (change, again) {
-                locked.write_again(bytes.start, buffers);
+                // SAFETY: the caller's word.
+                unsafe { locked.write_again(bytes.start, buffers) };
             }
             let change = if somewhere { &Change::Nothing } else { change };
             self.take_change(&mut state, &image, &mut locked, Kind::Writes, change);

@@ -99,7 +99,8 @@ pub(crate) trait Tracker: Send {
     /// Changes the desired protection; what is noted stays noted.
     fn protect(&mut self, range: Range<usize>, desired: i32) -> Result<(), Errno>;
 
-    /// Collects for the last time: gives the range the protection `last`, which lets no store through, first.
+    /// Collects for the last time: gives the range the protection `last`, which lets no store through, first. (It may, if
+    /// the caller knows that nobody stores.)
     fn retire(&mut self, range: Range<usize>, last: i32, sink: Sink<'_>) -> Result<(), Errno>;
 
     /// In a forked child: lets go of what belongs to the parent. Every range is armed anew afterwards.

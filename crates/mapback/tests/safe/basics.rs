@@ -1,7 +1,7 @@
 //! Mapping, storing, flushing, and the ends of maps.
 
 use super::{Fixture, each_tracker};
-use mapback::{Mmap, MmapMut, MmapOptions, RemapOptions};
+use mapback::{Mmap, MmapMut, MmapOptions, OnConflict, RemapOptions};
 use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
@@ -273,4 +273,25 @@ fn a_sparse_file_stays_sparse() {
     map[1 << 29] = 1;
     map.flush().unwrap();
     assert!(blocks() < 1000, "{} blocks", blocks());
+}
+
+/// A map without bytes is one wherever it begins.
+#[test]
+fn empty_maps_at_any_offset_do_what_others_do() {
+    for options in each_tracker() {
+        let file = Fixture::new(&[1; 10_000]);
+        let merging = options.clone().on_conflict(OnConflict::Merge).clone();
+        for mut options in [options, merging] {
+            let mut map = options.offset(5001).len(0).map_mut(file.open()).unwrap();
+            map.flush().unwrap();
+            assert!(map.is_empty() && map.snapshot().unwrap().is_empty());
+            map.revert().unwrap();
+            map.reload().unwrap();
+            map.remap(3, RemapOptions::new().may_move(true)).unwrap();
+            assert_eq!(map[..], [1; 3], "{options:?}");
+            map.remap(0, RemapOptions::new()).unwrap();
+            map.flush().unwrap();
+            assert!(map.snapshot().unwrap().is_empty(), "{options:?}");
+        }
+    }
 }

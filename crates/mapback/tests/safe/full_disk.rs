@@ -66,15 +66,54 @@ fn a_full_disk_frees_nothing_and_room_made_is_enough() {
         fill_and_make_room_shared(&PathBuf::from(&dir));
         return;
     }
+    on_a_small_disk("full_disk::a_full_disk_frees_nothing_and_room_made_is_enough", None);
+}
+
+/// Runs a test once more, beside a small file system; with a tracker, images are there, too.
+fn on_a_small_disk(test: &str, images: Option<TrackerKind>) {
     let dir = tempfile::tempdir().unwrap();
-    let test = "full_disk::a_full_disk_frees_nothing_and_room_made_is_enough";
     let script = format!("mount -t tmpfs -o size=1m none \"${DIR}\" && exec \"$0\" --exact {test}");
-    let output = Command::new("unshare")
+    let mut command = Command::new("unshare");
+    command
         .args(["--user", "--map-root-user", "--mount", "sh", "-c", &script])
         .arg(std::env::current_exe().unwrap())
-        .env(DIR, dir.path())
-        .output()
-        .expect("unshare, of util-linux");
+        .env(DIR, dir.path());
+    if let Some(tracker) = images {
+        command.env("MAPBACK_SHARED_DIR", dir.path().join("images")).env("MAPBACK_TRACKER", tracker.name());
+    }
+    let output = command.output().expect("unshare, of util-linux");
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+    assert!(output.status.success() && text.contains("1 passed"), "{images:?}: {:?}\n{text}", output.status);
+}
+
+/// Holes of a sparse file have no memory, and need none as long as the program leaves them alone: no access of the
+/// library's own may be the one that finds the shared directory full.
+#[test]
+fn holes_are_left_alone_where_images_have_no_room() {
+    const LEN: u64 = 8 << 20;
+    let Some(dir) = std::env::var_os(DIR) else {
+        // `whole` writes all there is, holes included.
+        for tracker in super::trackers().into_iter().filter(|kind| *kind != TrackerKind::Whole) {
+            on_a_small_disk("full_disk::holes_are_left_alone_where_images_have_no_room", Some(tracker));
+        }
+        return;
+    };
+    let file = super::Fixture::new(&[]);
+    file.open().set_len(LEN + 100).unwrap();
+    let map = MmapShared::map_shared(file.open()).unwrap();
+    map[5000].store(1, Ordering::Relaxed);
+    let ballast = PathBuf::from(&dir).join("ballast");
+    assert_eq!(std::fs::write(&ballast, vec![1; 2 << 20]).unwrap_err().kind(), ErrorKind::StorageFull);
+    map.flush().unwrap();
+    // An outsider writes where there is room, and makes the file longer.
+    std::os::unix::fs::FileExt::write_all_at(&file.open(), &[2], 6000).unwrap();
+    file.open().set_len(LEN + 200).unwrap();
+    let again = MmapShared::map_shared(file.open()).unwrap();
+    let seen = [5000, 6000].map(|at: usize| again[at].load(Ordering::Relaxed));
+    assert_eq!((seen, again.len() as u64), ([1, 2], LEN + 200));
+    again.flush().unwrap();
+    // Where there is none it is said. The times of files have ticks.
+    std::thread::sleep(std::time::Duration::from_millis(30));
+    std::os::unix::fs::FileExt::write_all_at(&file.open(), &[3], 1 << 20).unwrap();
+    assert_eq!(MmapShared::map_shared(file.open()).unwrap_err().kind(), ErrorKind::StorageFull);
 }

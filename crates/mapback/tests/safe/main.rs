@@ -12,6 +12,8 @@ mod memmap2;
 mod model;
 mod much;
 mod policy;
+mod refused;
+mod rough;
 mod shared;
 mod snapshot;
 mod stores;

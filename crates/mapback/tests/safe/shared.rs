@@ -8,6 +8,7 @@ use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// Where this program finds its file when it is a peer.
 const FILE: &str = "MAPBACK_TEST_PEER_FILE";
@@ -255,4 +256,62 @@ fn a_forked_child_cannot_flush_and_its_end_ends_no_map() {
     assert_eq!(map[1].load(Ordering::Relaxed), 2, "the memory is shared with the child");
     map.flush().unwrap();
     assert_eq!(file.content()[..2], [1, 2]);
+}
+
+/// Where a process of its own finds a file, in a directory that is no place for images.
+const LISTENED: &str = "MAPBACK_TEST_LISTENED_FILE";
+
+/// Maps a file whenever it is told something.
+struct Mapping(PathBuf, AtomicU64);
+
+impl tracing::Subscriber for Mapping {
+    fn enabled(&self, meta: &tracing::Metadata<'_>) -> bool {
+        *meta.level() <= tracing::Level::WARN
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        assert_eq!(MmapShared::map_shared(open(&self.0)).unwrap_err().kind(), ErrorKind::Unsupported);
+        self.1.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+fn open(path: &std::path::Path) -> File {
+    File::options().read(true).write(true).open(path).unwrap()
+}
+
+#[test]
+fn who_is_told_of_something_may_use_maps() {
+    if let Some(path) = std::env::var_os(LISTENED).map(PathBuf::from) {
+        let listener = std::sync::Arc::new(Mapping(path.clone(), AtomicU64::new(0)));
+        let map = || MmapShared::map_shared(open(&path)).unwrap_err().kind();
+        assert_eq!(tracing::subscriber::with_default(listener.clone(), map), ErrorKind::Unsupported);
+        assert!(listener.1.load(Ordering::Relaxed) > 0, "nobody was told");
+        return;
+    }
+    let file = Fixture::new(&[1; 100]);
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "shared::who_is_told_of_something_may_use_maps", "--nocapture"])
+        .env(LISTENED, &file.path)
+        .env("MAPBACK_SHARED_DIR", file.path.with_file_name("file"))
+        .spawn()
+        .unwrap();
+    let begin = Instant::now();
+    let ended = loop {
+        match child.try_wait().unwrap() {
+            Some(ended) => break ended,
+            None if begin.elapsed() > Duration::from_secs(30) => child.kill().unwrap(),
+            None => std::thread::sleep(Duration::from_millis(5)),
+        }
+    };
+    assert!(ended.success(), "{ended}");
 }

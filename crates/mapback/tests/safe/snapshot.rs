@@ -91,3 +91,26 @@ fn a_revert_takes_back_what_was_not_flushed() {
         assert_eq!((content[0], content[5], content[19_999]), (2, 4, 1), "{options:?}");
     }
 }
+
+/// A map that is made shorter and longer again shows what the file has by then, and nothing of what it had itself.
+#[test]
+fn what_was_cut_off_does_not_come_back() {
+    for options in each_tracker() {
+        for (founded, len) in [false, true].into_iter().flat_map(|f| [(f, 5000), (f, 30_000)]) {
+            let file = Fixture::new(&[1; 40_960]);
+            let mut map = options.map_mut(file.open()).unwrap();
+            let kept = founded.then(|| map.snapshot().unwrap());
+            map.remap(5000, RemapOptions::new()).unwrap();
+            // The rest is a hole, or not there.
+            file.open().set_len(5000).unwrap();
+            file.open().set_len(len).unwrap();
+            map.reload().unwrap();
+            map.remap(40_960, RemapOptions::new().may_move(true)).unwrap();
+            let wrong = map.iter().enumerate().find(|(at, byte)| **byte != u8::from(*at < 5000));
+            assert_eq!(wrong, None, "{options:?}, {founded}, {len}");
+            map.flush().unwrap();
+            assert!(file.content() == map[..len as usize], "{options:?}");
+            assert!(kept.is_none_or(|kept| kept[..] == [1; 40_960]), "{options:?}");
+        }
+    }
+}

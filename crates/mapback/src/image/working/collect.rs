@@ -22,8 +22,10 @@ impl State {
             let mut stored = Pristine::default();
             stored.resize(self.region.len())?;
             let bytes = self.bytes();
-            // SAFETY: nobody has the memory yet, or `&mut` says that nobody stores to it.
-            stored.set(bytes.start, unsafe { self.slice(&bytes) });
+            if !bytes.is_empty() {
+                // SAFETY: nobody has the memory yet, or `&mut` says that nobody stores to it.
+                stored.set(bytes.start, unsafe { self.slice(&bytes) });
+            }
             self.pristine = Some(Exact { stored, ..Exact::default() });
         }
         Ok(())
@@ -76,11 +78,17 @@ impl State {
         if done.is_err() {
             // Tracking was lost: all counts as changed.
             if self.arm(kind).is_err() {
-                self.tracker = Some(TrackerKind::Whole);
-                let _ = self.region.protect(self.prot());
+                return self.track_nothing();
             }
             note(&mut self.marks, &mut self.base, &(0..self.region.len()));
         }
+    }
+
+    /// Where no tracker can be had any more: all counts as changed, always.
+    pub(super) fn track_nothing(&mut self) {
+        self.tracker = Some(TrackerKind::Whole);
+        let _ = self.region.protect(self.prot());
+        note(&mut self.marks, &mut self.base, &(0..self.region.len()));
     }
 
     /// Takes stores of the library's own for what they are: not the owner's.
@@ -95,12 +103,13 @@ impl State {
         done
     }
 
-    /// Ends tracking: no store goes through from now on, and all that did is marked.
-    pub(super) fn retire(&mut self) {
+    /// Ends tracking: all that was stored is marked. `last` is the protection from now on. If it lets stores through,
+    /// nobody may make one before the memory is tracked again.
+    pub(super) fn retire(&mut self, last: i32) {
         let Some(kind) = self.tracker.take().filter(|_| self.region.len() > 0) else { return };
         let (all, origin) = (self.region.addresses(&(0..self.region.len())), self.region.at(0) as usize);
         let done = process::with(kind, |tracker| {
-            tracker.retire(all, mem::PROT_READ, &mut |run| {
+            tracker.retire(all, last, &mut |run| {
                 note(&mut self.marks, &mut self.base, &(run.start - origin..run.end - origin));
             })
         });

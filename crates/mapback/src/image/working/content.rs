@@ -5,8 +5,10 @@ use crate::error::Error;
 use crate::page;
 use crate::store::{Stat, Store, read_full};
 use crate::sys::os::{self, mem, region::Region};
+use crate::track::TrackerKind;
 use core::ops::Range;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 /// How much is read at a time.
@@ -211,26 +213,37 @@ impl State {
     }
 
     fn resize(&mut self, len: usize, may_move: bool) -> io::Result<()> {
-        let old = self.bytes();
-        let all = if len == 0 { 0 } else { self.skip.checked_add(len).ok_or(io::ErrorKind::OutOfMemory)? };
         // The kernel moves only what is one map to it, and a tracker's range must not be another map's.
         let kind = self.tracker;
-        self.retire();
+        // The owner's `&mut` says that nobody stores meanwhile. What is writable stays so: the system may refuse to make
+        // it writable once more, and then a map that could not be resized would be no good any more.
+        self.retire(self.prot());
+        // A store is anybody's code. Should it panic, what is stored to the map afterwards must be noticed all the same.
+        let done = catch_unwind(AssertUnwindSafe(|| self.resize_untracked(len, may_move)));
+        let rearmed = self.rearm(kind);
+        rearmed.and(done.unwrap_or_else(|panic| resume_unwind(panic)))
+    }
+
+    fn resize_untracked(&mut self, len: usize, may_move: bool) -> io::Result<()> {
+        let old = self.bytes();
+        let all = if len == 0 { 0 } else { self.skip.checked_add(len).ok_or(io::ErrorKind::OutOfMemory)? };
         if len < self.plan.len {
             // What is cut off must be in the file, as after munmap.
             let depth = if self.atomic { Depth::Atomic } else { Depth::Written };
-            if let Err(error) = self.flush_marked(&(self.skip + len..old.end), depth, false) {
-                self.rearm(kind)?;
-                return Err(error.into());
-            }
+            self.flush_marked(&(self.skip + len..old.end), depth, false)?;
         }
-        let resized = self.resize_memory(all, may_move);
-        if resized.is_ok() {
+        // Memory that had content before: to the end of the page, and what the base still has of what was cut off.
+        let used = to_bytes(&to_pages(&old)).end.max(self.base.as_ref().map_or(0, |b| b.base.len()));
+        self.resize_memory(all, may_move)?;
+        self.plan.len = self.plan.len.min(len);
+        let new = old.end..self.skip + len;
+        if !new.is_empty() {
+            self.clear(new.start..used.min(new.end));
+            // What cannot be loaded is no part of the map, or it might be written over what the file has there.
+            self.load_more(&new)?;
             self.plan.len = len;
         }
-        let loaded = resized.and_then(|()| self.load_more(&old));
-        self.rearm(kind)?;
-        loaded
+        Ok(())
     }
 
     fn resize_memory(&mut self, all: usize, may_move: bool) -> io::Result<()> {
@@ -249,6 +262,15 @@ impl State {
         Ok(())
     }
 
+    /// Zeroes memory that is about to be loaded: a store's holes are not read, nor what is past its end.
+    fn clear(&mut self, bytes: Range<usize>) {
+        if bytes.is_empty() {
+            return;
+        }
+        // SAFETY: inside the region, which is writable; the owner's `&mut` says that nobody else looks at the memory.
+        unsafe { core::ptr::write_bytes(self.region.at(bytes.start), 0, bytes.len()) };
+    }
+
     /// Moves to a new, longer region.
     fn rehome(&mut self, all: usize) -> io::Result<()> {
         let region = Region::new(all, self.plan.huge)?;
@@ -260,33 +282,30 @@ impl State {
         Ok(())
     }
 
-    /// Loads what was added behind `old`.
-    fn load_more(&mut self, old: &Range<usize>) -> io::Result<()> {
-        let new = old.end.min(self.bytes().end)..self.bytes().end;
+    /// Loads what is added.
+    fn load_more(&mut self, new: &Range<usize>) -> io::Result<()> {
         let Some(store) = self.backing.as_ref().map(|backing| backing.store.clone()) else { return Ok(()) };
-        if new.is_empty() {
-            return Ok(());
-        }
         let now = store.stat()?;
         self.fill(&*store, new.clone(), now)?;
         if let Some(mut exact) = self.pristine.take() {
             // SAFETY: the owner's `&mut` says that nobody stores to the memory.
-            exact.stored.set(new.start, unsafe { self.slice(&new) });
+            exact.stored.set(new.start, unsafe { self.slice(new) });
             self.pristine = Some(exact);
         }
         if let Some(branching) = &mut self.base {
-            branching.changed.set(to_pages(&new));
+            branching.changed.set(to_pages(new));
         }
         Ok(())
     }
 
-    /// Tracks again after [`State::retire`], with the tracker that was there.
-    pub(super) fn rearm(&mut self, kind: Option<crate::TrackerKind>) -> io::Result<()> {
+    /// Tracks again after [`State::retire`], with the tracker that was there; should that fail, all counts as changed.
+    pub(super) fn rearm(&mut self, kind: Option<TrackerKind>) -> io::Result<()> {
         if let Some(kind) = kind {
             let wanted = self.plan.tracker.replace(kind);
-            let done = self.track();
+            if self.track().is_err() {
+                self.track_nothing();
+            }
             self.plan.tracker = wanted;
-            done?;
         }
         self.reprotect()
     }

@@ -4,10 +4,11 @@ use super::registry::Known;
 use super::{Exact, Marks, OnConflict, State, Working, common, to_bytes, to_pages};
 use crate::error::Error;
 use crate::store::{JournalStore, Stat, Store, Write};
-use crate::sys::os::{self, region::Region};
+use crate::sys::os::{self, mem, region::Region};
 use core::ops::Range;
 use rangemap::RangeSet;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
 /// The longest run, in bytes.
@@ -55,7 +56,7 @@ impl Working {
         let mut state = self.state();
         self.own(&state)?;
         let done = state.flush_last(self.is_live());
-        state.retire();
+        state.retire(mem::PROT_READ);
         let settled =
             state.backing.as_ref().map_or(Ok(()), |backing| backing.settle(&mut backing.entry.lock()));
         done.and(settled)
@@ -72,7 +73,7 @@ impl Working {
         {
             tracing::error!(%error, "a map was dropped, and its changes are lost");
         }
-        state.retire();
+        state.retire(mem::PROT_READ);
     }
 }
 
@@ -111,15 +112,17 @@ impl State {
         let Some(entry) = self.backing.as_ref().map(|backing| backing.entry.clone()) else { return Ok(()) };
         let mut known = entry.lock();
         let runs = self.take_runs(bytes);
-        let done = match (&self.backing, runs.is_empty()) {
+        // A store is anybody's code, and may panic: nothing is lost by that, either.
+        let done = catch_unwind(AssertUnwindSafe(|| match (&self.backing, runs.is_empty()) {
             (_, false) => self.flush_runs(&mut known, &runs, depth, live),
             // Commits that wait in the journal: a plain flush brings them along.
             (Some(backing), true) if depth != Depth::Atomic => backing.settle(&mut known),
             (_, true) => Ok(()),
-        };
-        if done.is_err() {
+        }));
+        if !matches!(done, Ok(Ok(()))) {
             mark(&mut self.marks, &runs);
         }
+        let done = done.unwrap_or_else(|panic| resume_unwind(panic));
         if done.is_ok() && depth == Depth::Synced && !self.unsynced.is_empty() {
             return self.sync();
         }

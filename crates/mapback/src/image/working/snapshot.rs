@@ -65,9 +65,10 @@ impl State {
     /// Makes a base of what the memory holds now.
     fn found(&mut self) -> io::Result<()> {
         let kind = self.tracker;
-        // The memory is exchanged for other memory with the same content, of which a tracker knows nothing.
-        self.retire();
-        let made = self.region.found(crate::sys::os::mem::PROT_READ);
+        // The memory is exchanged for other memory with the same content, of which a tracker knows nothing. It is as
+        // writable all the time as it has to be afterwards: the system may refuse to make it so. Nobody stores meanwhile.
+        self.retire(self.prot());
+        let made = self.region.found(self.prot());
         let rearmed = self.rearm(kind);
         self.base = Some(Branching { base: made?, changed: Marks::default() });
         rearmed

@@ -1,7 +1,8 @@
 //! Write-back every so often, by a thread that all maps of the process share.
 
 use super::{Depth, Working};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 use std::{io, thread};
 
@@ -29,10 +30,23 @@ pub(crate) fn flush_every(map: Weak<Working>, every: Duration) -> io::Result<()>
         thread::Builder::new().name("mapback-flush".into()).spawn(|| TICKER.run())?;
         due.1 = true;
     }
-    due.0.push(Due { map, every, next: Instant::now() + every });
+    due.0.push(Due { map, every, next: after(Instant::now(), every) });
     drop(due);
     TICKER.changed.notify_one();
     Ok(())
+}
+
+/// A moment that may be later than a clock can tell.
+fn after(now: Instant, every: Duration) -> Instant {
+    const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+    now + every.min(NEVER)
+}
+
+fn flush(map: Arc<Working>) {
+    let all = 0..map.memory().1;
+    if let Err(error) = map.flush(all, Depth::Synced) {
+        tracing::warn!(%error, "a map could not be flushed; the next flush tries again");
+    }
 }
 
 impl Ticker {
@@ -48,7 +62,7 @@ impl Ticker {
             let mut ready = Vec::new();
             for d in due.0.iter_mut().filter(|d| d.next <= now) {
                 ready.extend(d.map.upgrade());
-                d.next = now + d.every;
+                d.next = after(now, d.every);
             }
             if ready.is_empty() {
                 let next = due.0.iter().map(|d| d.next).min();
@@ -59,10 +73,8 @@ impl Ticker {
             }
             drop(due);
             for map in ready {
-                let all = 0..map.memory().1;
-                if let Err(error) = map.flush(all, Depth::Synced) {
-                    tracing::warn!(%error, "a map could not be flushed; the next flush tries again");
-                }
+                // A store is anybody's code, and may panic: other maps are not to bear that.
+                let _ = catch_unwind(AssertUnwindSafe(|| flush(map)));
             }
             due = self.lock();
         }

@@ -4,7 +4,7 @@ use super::mem::{self, MAP_FIXED, MAP_NORESERVE, MAP_PRIVATE, MREMAP_MAYMOVE, PR
 use super::raw::{Sysno, call};
 use core::ops::Range;
 use rustix::fd::{AsFd, AsRawFd, OwnedFd};
-use rustix::fs::MemfdFlags;
+use rustix::fs::{MemfdFlags, SealFlags};
 use rustix::io::Errno;
 
 /// Huge pages, where they are to be had: from this many bytes on.
@@ -206,7 +206,8 @@ impl Region {
     /// # Errors
     /// `ENOMEM`, `EMFILE`. The region is as it was.
     pub(crate) fn found(&self, prot: i32) -> Result<Base, Errno> {
-        let fd = super::fd::with_room(|| rustix::fs::memfd_create(c"mapback-base", MemfdFlags::CLOEXEC))?;
+        let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
+        let fd = super::fd::with_room(|| rustix::fs::memfd_create(c"mapback-base", flags))?;
         let base = Base { fd, len: self.len };
         super::file::with_file_size(self.len as u64, || rustix::fs::ftruncate(&base.fd, self.len as u64))?;
         const PIECE: usize = 1 << 20;
@@ -218,6 +219,8 @@ impl Region {
                 base.fill(at, bytes)?;
             }
         }
+        // Whoever opens it through /proc/PID/fd shall not change it, nor cut it short, under a reader of the region.
+        let _ = rustix::fs::fcntl_add_seals(&base.fd, SealFlags::SHRINK | SealFlags::FUTURE_WRITE);
         base.map_at(self.addr, self.len, prot)?;
         Ok(base)
     }
@@ -245,6 +248,11 @@ impl Base {
         let flags = MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE;
         // SAFETY: the range is a region of ours, which keeps its bytes: the base has the same.
         unsafe { mem::mmap(addr, len, prot, flags, self.fd.as_raw_fd(), 0) }.map(drop)
+    }
+
+    /// How many bytes it has. It never gets shorter: others show it.
+    pub(crate) fn len(&self) -> usize {
+        self.len
     }
 
     /// Follows the region to another length.
@@ -315,6 +323,21 @@ mod tests {
         let branch = base.branch(2 * page).unwrap();
         assert_eq!(read(&branch, page, 3), b"old");
         assert_eq!(read(&region, page, 3), b"new");
+    }
+
+    #[test]
+    fn nobody_changes_a_base() {
+        let page = super::super::page_size();
+        let region = Region::new(2 * page, false).unwrap();
+        let base = region.found(PROT_READ | PROT_WRITE).unwrap();
+        let path = format!("/proc/self/fd/{}", base.fd.as_raw_fd());
+        let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
+        let refused = |done: std::io::Result<()>| done.unwrap_err().kind();
+        assert_eq!(refused(file.set_len(1)), std::io::ErrorKind::PermissionDenied);
+        let written = std::os::unix::fs::FileExt::write_all_at(&file, b"x", 0);
+        assert_eq!(refused(written), std::io::ErrorKind::PermissionDenied);
+        fill(&region, 0, b"ours");
+        assert_eq!(read(&base.branch(page).unwrap(), 0, 4), [0; 4]);
     }
 
     #[test]

@@ -49,11 +49,40 @@ impl Shm {
         unsafe { super::file::pread(self.fd.as_fd(), buf.as_mut_ptr(), buf.len(), off) }
     }
 
+    /// Fills a buffer from the object, which has to have that much. A call reads a hole without giving it memory, which a
+    /// load through a map does, or cannot do and is a SIGBUS; and it may race with stores.
+    ///
+    /// # Errors
+    /// Those of `pread`; `EIO` where the object is shorter.
+    pub(crate) fn read_exact(&self, mut buf: &mut [u8], mut off: u64) -> Result<(), Errno> {
+        while !buf.is_empty() {
+            match self.read(buf, off)? {
+                0 => return Err(Errno::IO),
+                n => {
+                    buf = &mut buf[n..];
+                    off += n as u64;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives holes of a range memory, so that stores through a map find it.
+    ///
+    /// # Errors
+    /// `ENOSPC` where the file system is full; `ENOMEM`.
+    pub(crate) fn provide(&self, range: Range<u64>) -> Result<(), Errno> {
+        rustix::fs::fallocate(&self.fd, FallocateFlags::KEEP_SIZE, range.start, range.end - range.start)
+    }
+
     /// Reads into the program's buffers, up to `most` bytes in all. Returns the bytes read.
+    ///
+    /// # Safety
+    /// Each buffer, by address and length, must be the caller's to write to, or none that the kernel can write to.
     ///
     /// # Errors
     /// Those of `preadv`, above all `EFAULT`.
-    pub(crate) fn read_into(
+    pub(crate) unsafe fn read_into(
         &self,
         buffers: &[(usize, usize)],
         most: usize,
@@ -65,7 +94,7 @@ impl Shm {
             if len == 0 {
                 continue;
             }
-            // SAFETY: the program named this memory in a call that writes to it; the kernel checks it.
+            // SAFETY: the caller's word.
             let n = unsafe { super::file::pread(self.fd.as_fd(), *base as *mut u8, len, off + done as u64) }?;
             done += n;
             if n < len {
@@ -135,7 +164,7 @@ impl Shm {
         super::file::data(self.fd.as_fd(), off, end)
     }
 
-    /// Gives the memory of whole pages of `range` (bytes) back; they read zero afterwards.
+    /// Makes a range (of bytes) read zero, and gives the memory of its whole pages back.
     ///
     /// # Errors
     /// Those of `fallocate`.
