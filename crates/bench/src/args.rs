@@ -1,5 +1,7 @@
 //! The command line.
 
+use crate::memmap2::rival::Rival;
+use crate::sharing::role::Role;
 use bytesize::ByteSize;
 use clap::Parser;
 use mapback_bench::Contender;
@@ -45,10 +47,10 @@ pub(crate) struct Options {
     pub(crate) memmap2: bool,
     /// Be a process of --memmap2
     #[arg(long, hide = true)]
-    pub(crate) memmap2_worker: Option<crate::memmap2::Rival>,
+    pub(crate) memmap2_worker: Option<Rival>,
     /// Be a process of --sharing, with these files
     #[arg(long, hide = true, requires = "files")]
-    pub(crate) sharing_worker: Option<crate::sharing::Role>,
+    pub(crate) sharing_worker: Option<Role>,
     #[arg(hide = true, requires = "sharing_worker")]
     pub(crate) files: Vec<PathBuf>,
     /// Be the process of this contender

@@ -1,6 +1,5 @@
 //! The machine: what it is, and making it ready.
 
-use crate::args::Options;
 use crate::device::{Device, file_system};
 use crate::tables::size;
 use anyhow::Result;
@@ -61,10 +60,9 @@ pub(crate) fn touch_memory(bytes: u64) {
     std::hint::black_box(&memory);
 }
 
-/// Says so if the files and their images will not fit.
-pub(crate) fn warn_about_memory(options: &Options) {
-    let copies: u64 = options
-        .contenders()
+/// Says so if the contenders' files of `bytes` each and their images will not fit.
+pub(crate) fn warn_about_memory(contenders: &[Contender], bytes: u64) {
+    let copies: u64 = contenders
         .iter()
         .map(|c| match c {
             Contender::KernelLarge | Contender::KernelSmall => 1,
@@ -73,7 +71,7 @@ pub(crate) fn warn_about_memory(options: &Options) {
             Contender::Mapback(_) => 2,
         })
         .sum();
-    let (need, have) = (copies * options.size(), available_memory());
+    let (need, have) = (copies * bytes, available_memory());
     if need > have {
         eprintln!(
             "warning: this takes about {} of memory and {} are available: figures will show the disk. \

@@ -53,7 +53,7 @@ fn perform(options: &args::Options) -> Result<()> {
 
 fn run(options: &args::Options) -> Result<()> {
     let system = host::describe(&options.dir)?;
-    host::warn_about_memory(options);
+    host::warn_about_memory(&options.contenders(), options.size());
     host::touch_memory(options.touch());
     let mut bench = plan::Bench::start(options)?;
     bench.run()?;

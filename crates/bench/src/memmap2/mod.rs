@@ -5,6 +5,8 @@
 //! measured as well, and shared out among the commits.
 
 mod report;
+pub(crate) mod rival;
+mod rounds;
 mod worker;
 
 pub(crate) use worker::main as worker;
@@ -17,72 +19,14 @@ use crate::peer::Peer;
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 use core::time::Duration;
-use mapback_bench::Contender;
+use rival::Rival;
+use rounds::{Results, Rounds};
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::process::Command;
 
 /// Rounds of each share that do not count.
 const WARM_UP: u64 = 2;
-
-/// Who is measured: what flushes, and in which folios the file lies in the page cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-pub(crate) enum Rival {
-    /// memmap2's flush.
-    Memmap2Large,
-    Memmap2Small,
-    /// mapback's flush.
-    FlushLarge,
-    FlushSmall,
-    /// mapback's flush_atomic.
-    AtomicLarge,
-    AtomicSmall,
-}
-
-impl Rival {
-    /// The one that this one is compared with.
-    fn peer(self) -> Rival {
-        if self.is_small() { Rival::Memmap2Small } else { Rival::Memmap2Large }
-    }
-
-    fn is_small(self) -> bool {
-        matches!(self, Rival::Memmap2Small | Rival::FlushSmall | Rival::AtomicSmall)
-    }
-
-    /// How its file is to lie in the page cache.
-    fn folios(self) -> Contender {
-        if self.is_small() { Contender::KernelSmall } else { Contender::KernelLarge }
-    }
-
-    fn is_atomic(self) -> bool {
-        matches!(self, Rival::AtomicLarge | Rival::AtomicSmall)
-    }
-
-    fn title(self) -> &'static str {
-        match self {
-            Rival::Memmap2Large => "memmap2 flush, large folios",
-            Rival::Memmap2Small => "memmap2 flush, 4 KiB folios",
-            Rival::FlushLarge => "mapback flush, large folios",
-            Rival::FlushSmall => "mapback flush, 4 KiB folios",
-            Rival::AtomicLarge => "mapback flush_atomic, large folios",
-            Rival::AtomicSmall => "mapback flush_atomic, 4 KiB folios",
-        }
-    }
-}
-
-/// What one rival did at one share, a value for each round that counts.
-#[derive(Debug, Default)]
-struct Rounds {
-    total: Vec<f64>,
-    store: Vec<f64>,
-    flush: Vec<f64>,
-    device: Vec<f64>,
-    /// Time and device bytes of all rounds and of the checkpoint after them, for each round.
-    with_checkpoint: Option<(f64, f64)>,
-}
-
-/// Everything measured: by share, as they stand in [`SHARES`], and rival.
-type Results = Vec<BTreeMap<Rival, Rounds>>;
 
 /// Measures everything and prints it.
 pub(crate) fn run(options: &Options) -> Result<()> {

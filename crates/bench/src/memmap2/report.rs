@@ -1,6 +1,7 @@
 //! What `--memmap2` measured, as text and as JSON.
 
-use super::{Results, Rival, Rounds};
+use super::rival::Rival;
+use super::rounds::{Results, Rounds};
 use crate::args::Options;
 use crate::figures::{Summary, summary};
 use crate::host::System;

@@ -1,6 +1,6 @@
 //! A process of `--memmap2`: one file, one map.
 
-use super::Rival;
+use super::rival::Rival;
 use crate::peer;
 use crate::worker::{choose, ms};
 use anyhow::{Context, Result, bail};

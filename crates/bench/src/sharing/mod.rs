@@ -2,11 +2,14 @@
 //!
 //! Each contender is a process that does the same calls when asked, in turn, natively and under `mapback run`.
 
+pub(crate) mod role;
+
 use crate::args::Options;
 use crate::host;
 use crate::peer::{self, Peer};
 use anyhow::{Context, Result, bail, ensure};
 use mapback_bench::{Contender, file};
+use role::Role;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::os::fd::AsRawFd;
@@ -20,17 +23,6 @@ const BLOCK: usize = 4096;
 
 /// How much a batch of calls moves.
 const BATCH: u64 = 16 << 20;
-
-/// What a child process does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Role {
-    /// Reads and writes a file that nobody maps
-    Calls,
-    /// The same while it has a map of another file
-    CallsBesideAMap,
-    /// Maps a file
-    Maps,
-}
 
 /// Measures everything and prints it.
 pub(crate) fn run(options: &Options) -> Result<()> {
