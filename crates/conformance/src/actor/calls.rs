@@ -2,7 +2,7 @@
 
 use std::os::fd::IntoRawFd;
 
-use super::server::number;
+use super::answers::{done, number};
 use super::{Answer, Ask, LockBy};
 use crate::calls::{self, Errno};
 use crate::{file, map, probe};
@@ -39,11 +39,6 @@ pub(super) fn answer(ask: Ask) -> Answer {
         Ask::StoreInVfork { addr, byte } => number(super::threads::store_in_vfork(addr, byte)),
         other => unreachable!("{other:?} is done elsewhere"),
     }
-}
-
-/// What C calls return: -1 and errno, or a number.
-pub(super) fn done(ret: i32) -> Result<i32, Errno> {
-    if ret == -1 { Err(Errno::last()) } else { Ok(ret) }
 }
 
 /// What is behind the map at `addr`.

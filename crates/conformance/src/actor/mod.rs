@@ -3,6 +3,7 @@
 //! The test itself is never under mapback: it starts actors (see [`Scene`](crate::Scene)), asks them one thing after
 //! the other over a socket, and reads the files past everybody. An actor answers a line of JSON with a line of JSON.
 
+mod answers;
 mod calls;
 mod client;
 mod ends;

@@ -5,6 +5,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
 use std::process::Command;
 
+use super::answers::number;
 use super::{Answer, Ask, ForkBy, calls, ends, threads, ways};
 use crate::calls::Errno;
 
@@ -52,7 +53,7 @@ fn fork(by: ForkBy) -> Option<Answer> {
     let pid = match by {
         // SAFETY: an actor that forks has one thread, so that its child may go on as it likes.
         ForkBy::Fork => unsafe { libc::fork() },
-        ForkBy::Clone => match threads::clone() {
+        ForkBy::Clone => match threads::clone(serve) {
             Ok(pid) => pid,
             Err(Errno(error)) => return Some(Answer::Errno(error)),
         },
@@ -99,13 +100,5 @@ fn answer(ask: Ask) -> Answer {
         Ask::Hammer(hammer) => threads::hammer(&hammer),
         Ask::Digest { addr, len } => Answer::Number(threads::digest(addr, len)),
         other => calls::answer(other),
-    }
-}
-
-/// A call's result as an answer.
-pub(super) fn number<T: TryInto<i64>>(result: Result<T, Errno>) -> Answer {
-    match result {
-        Ok(value) => Answer::Number(value.try_into().unwrap_or(i64::MAX)),
-        Err(Errno(error)) => Answer::Errno(error),
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::calls::done;
+use super::answers::done;
 use super::{Answer, Hammer};
 use crate::calls::{self, Errno, page};
 use crate::cells;
@@ -145,17 +145,17 @@ fn stack() -> Result<usize, Errno> {
     Ok(calls::mmap(0, STACK, RW, flags, -1, 0)? + STACK)
 }
 
-/// libc's `clone`, without anything shared. Gives back 0 in the child, as `fork` does.
-pub(super) fn clone() -> Result<i32, Errno> {
-    extern "C" fn child(socket: *mut libc::c_void) -> i32 {
-        // SAFETY: the pointer is to a string that the parent has leaked, of which the child has its own copy.
-        let socket = unsafe { &*socket.cast::<String>() };
+/// libc's `clone`, without anything shared. The child serves at the socket and ends.
+pub(super) fn clone(serve: fn(&str)) -> Result<i32, Errno> {
+    extern "C" fn child(argument: *mut libc::c_void) -> i32 {
+        // SAFETY: the pointer is to a pair that the parent has leaked, of which the child has its own copy.
+        let (serve, socket) = unsafe { &*argument.cast::<(fn(&str), String)>() };
         super::watchdog();
-        super::server::serve(socket);
+        serve(socket);
         0
     }
     let socket: String = std::env::args().nth(2).expect("the socket's name");
-    let argument = Box::into_raw(Box::new(socket));
+    let argument: *mut (fn(&str), String) = Box::into_raw(Box::new((serve, socket)));
     // SAFETY: the stack is the child's own, since it has a copy of the memory; the argument is never freed.
     done(unsafe { libc::clone(child, stack()? as *mut _, libc::SIGCHLD, argument.cast()) })
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use libc::{O_RDONLY, O_RDWR, O_WRONLY, iovec};
 
-use super::calls::done;
+use super::answers::done;
 use super::{Answer, FlushBy, ReadBy, ResizeBy, TimesBy, WriteBy};
 use crate::calls::{self, Errno, count, kernel};
 use crate::file::try_open;
