@@ -10,8 +10,7 @@
 mod errors;
 pub mod info;
 pub mod mman;
+mod process;
 mod space;
-#[cfg(unix)]
-mod unix;
 #[cfg(windows)]
 pub mod windows;

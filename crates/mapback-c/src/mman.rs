@@ -1,7 +1,8 @@
 //! The `mmap` family, by its prefixed names.
 
 use crate::errors::{address, status};
-use crate::space::{existing, space};
+use crate::process::space;
+use crate::space::existing;
 use core::ffi::{c_int, c_void};
 use mapback::posix::Request;
 

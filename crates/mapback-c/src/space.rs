@@ -9,13 +9,10 @@ static SPACE: OnceLock<Space> = OnceLock::new();
 /// The place of the wanted tracker in [`TrackerKind::ALL`], plus one; 0: none was named.
 static WANTED: AtomicU8 = AtomicU8::new(0);
 
-/// The space.
-pub(crate) fn space() -> &'static Space {
+/// The space; `begin` comes before it is made.
+pub(crate) fn made(begin: fn()) -> &'static Space {
     SPACE.get_or_init(|| {
-        #[cfg(unix)]
-        crate::unix::begin();
-        #[cfg(windows)]
-        crate::windows::begin();
+        begin();
         let space = Space::new(config());
         space.begin();
         space

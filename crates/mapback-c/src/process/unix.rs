@@ -1,6 +1,5 @@
 //! Exit and fork, of which libc tells us.
 
-use crate::mman::mapback_flush;
 use crate::space::existing;
 
 /// What libc calls when the process exits, after all that the program registered and its destructors: these are called
@@ -11,7 +10,7 @@ use crate::space::existing;
 static LAST: extern "C" fn() = at_exit;
 
 /// Registers what runs around a fork.
-pub(crate) fn begin() {
+pub(super) fn begin() {
     // Whoever links this statically takes both or none.
     core::hint::black_box(&LAST);
     // SAFETY: the functions live as long as the process.
@@ -21,8 +20,8 @@ pub(crate) fn begin() {
 }
 
 extern "C" fn at_exit() {
-    mapback_flush();
     if let Some(space) = existing() {
+        space.flush_all();
         space.depart();
     }
 }
