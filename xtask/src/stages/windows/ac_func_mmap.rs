@@ -6,7 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 
-use super::toolchain::{Built, CC};
+use super::mingw::CC;
+use super::toolchain::Built;
 use super::wine::{WINE, Wine};
 use crate::ctx::Ctx;
 use crate::run::{Cmd, Log};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::toolchain::GNU;
+use super::mingw::GNU;
 use crate::ctx::Ctx;
 use crate::report::Report;
 use crate::run::Cmd;

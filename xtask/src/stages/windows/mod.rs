@@ -3,6 +3,7 @@
 mod ac_func_mmap;
 mod clippy;
 pub(crate) mod gdbm;
+mod mingw;
 mod programs;
 mod toolchain;
 pub(crate) mod torture;
@@ -18,7 +19,8 @@ use crate::cargo::Counts;
 use crate::ctx::Ctx;
 use crate::report::Report;
 use crate::run::Log;
-use toolchain::{CC, Toolchain};
+use mingw::CC;
+use toolchain::Toolchain;
 use wine::{WINE, Wine};
 
 /// The trackers that Windows has.

@@ -7,14 +7,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use cargo_metadata::Message;
 
+use super::mingw::{CC, GNU};
 use super::wine::Wine;
 use crate::c_library::Parts;
 use crate::ctx::Ctx;
 use crate::run::{Cmd, Done, Log};
-
-/// The target of mingw.
-pub(super) const GNU: &str = "x86_64-pc-windows-gnu";
-pub(super) const CC: &str = "x86_64-w64-mingw32-gcc";
 
 /// The import library for MSVC's linker, by the name that Rust gives it on that target.
 const MSVC_LIB: &str = "lib/mapback.dll.lib";

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::toolchain::CC;
+use super::mingw::CC;
 use crate::ctx::Ctx;
 use crate::run::{Cmd, Log};
 

@@ -11,7 +11,8 @@ use super::{Gdbm, source, write};
 use crate::ctx::Ctx;
 use crate::run::{Cmd, Log};
 use crate::stages::windows::ac_func_mmap::CROSS_CC;
-use crate::stages::windows::toolchain::{Built, CC};
+use crate::stages::windows::mingw::CC;
+use crate::stages::windows::toolchain::Built;
 use crate::stages::windows::wine::{WINE, Wine};
 
 /// Headers that mingw lacks. `posix.h` stands for all of them.

@@ -15,7 +15,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use super::toolchain::{Built, CC, Toolchain};
+use super::mingw::CC;
+use super::toolchain::{Built, Toolchain};
 use super::wine::Wine;
 use super::{Amount, TRACKERS};
 use crate::ctx::{Ctx, fresh};
