@@ -52,14 +52,14 @@
 // No face uses the trackers on other systems yet.
 #![cfg_attr(not(any(target_os = "linux", windows)), allow(dead_code, unused_imports))]
 
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 mod error;
 #[cfg(any(target_os = "linux", windows))]
 #[cfg_attr(windows, path = "image/windows/mod.rs")]
 mod image;
 #[cfg(target_os = "linux")]
 pub mod keeper;
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 mod map;
 mod page;
 #[cfg(any(target_os = "linux", windows))]
@@ -69,7 +69,7 @@ pub mod posix;
 pub mod probe;
 #[cfg(target_os = "linux")]
 pub mod raw;
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 mod report;
 mod stats;
 pub mod store;
@@ -79,14 +79,15 @@ mod track;
 #[cfg(windows)]
 pub mod windows;
 
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 pub use error::{Conflict, Error};
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 pub use image::working::OnConflict;
 #[cfg(target_os = "linux")]
+pub use map::{Advice, Cell, MmapShared, UncheckedAdvice};
+#[cfg(any(target_os = "linux", windows))]
 pub use map::{
-    Advice, Cell, Mmap, MmapAsRawDesc, MmapMut, MmapOptions, MmapRaw, MmapRawDescriptor, MmapShared,
-    RemapOptions, Snapshot, Source, UncheckedAdvice,
+    Mmap, MmapAsRawDesc, MmapMut, MmapOptions, MmapRaw, MmapRawDescriptor, RemapOptions, Snapshot, Source,
 };
 pub use stats::FileStats;
 pub use sys::Errno;

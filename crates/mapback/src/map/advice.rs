@@ -4,6 +4,7 @@
 ///
 /// It concerns the memory of the map, not the page cache of the file. memmap2's `HwPoison` is not here: it makes
 /// memory unusable, so that a safe function must not give it.
+#[cfg(target_os = "linux")]
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Hash)]
 #[non_exhaustive]
@@ -42,6 +43,7 @@ pub enum Advice {
 ///
 /// Anonymous maps lose it. A map of a file keeps its content, as the kernel's own shared maps do: the advice is passed
 /// over.
+#[cfg(target_os = "linux")]
 #[repr(i32)]
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Hash)]
 #[non_exhaustive]
@@ -64,6 +66,7 @@ macro_rules! advice_methods {
         ///
         /// # Platforms
         /// Linux.
+        #[cfg(target_os = "linux")]
         pub fn advise(&self, advice: crate::Advice) -> std::io::Result<()> {
             self.handle.working.advise(0..self.handle.len(), advice as i32)
         }
@@ -75,6 +78,7 @@ macro_rules! advice_methods {
         ///
         /// # Platforms
         /// Linux.
+        #[cfg(target_os = "linux")]
         pub fn advise_range(&self, advice: crate::Advice, offset: usize, len: usize) -> std::io::Result<()> {
             self.handle.working.advise(self.handle.range(offset, len)?, advice as i32)
         }
@@ -89,6 +93,7 @@ macro_rules! advice_methods {
         ///
         /// # Platforms
         /// Linux.
+        #[cfg(target_os = "linux")]
         pub unsafe fn unchecked_advise(&self, advice: crate::UncheckedAdvice) -> std::io::Result<()> {
             // SAFETY: the caller's word.
             unsafe { self.handle.working.advise_away(0..self.handle.len(), advice as i32) }
@@ -104,6 +109,7 @@ macro_rules! advice_methods {
         ///
         /// # Platforms
         /// Linux.
+        #[cfg(target_os = "linux")]
         pub unsafe fn unchecked_advise_range(
             &self,
             advice: crate::UncheckedAdvice,
@@ -118,10 +124,8 @@ macro_rules! advice_methods {
         /// Keeps the map's memory from being swapped out.
         ///
         /// # Errors
-        /// `ENOMEM` or `EPERM` past the limit on locked memory.
-        ///
-        /// # Platforms
-        /// Linux.
+        /// `ENOMEM` or `EPERM` past the limit on locked memory; on Windows that is the process's minimum working set, some
+        /// 200 KiB if nobody raised it.
         pub fn lock(&self) -> std::io::Result<()> {
             self.handle.working.lock_in_memory()
         }
@@ -130,9 +134,6 @@ macro_rules! advice_methods {
         ///
         /// # Errors
         /// Those of `munlock`.
-        ///
-        /// # Platforms
-        /// Linux.
         pub fn unlock(&self) -> std::io::Result<()> {
             self.handle.working.unlock_from_memory()
         }

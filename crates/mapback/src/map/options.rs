@@ -1,14 +1,15 @@
 //! How a map is made.
 
 use super::handle::Handle;
+#[cfg(target_os = "linux")]
+use super::shared::{AsFd, MmapShared};
 use super::source::Opened;
-use super::{Mmap, MmapMut, MmapRaw, MmapShared, Source};
+use super::{Mmap, MmapMut, MmapRaw, Source};
 use crate::TrackerKind;
 use crate::image::working::{Backing, JournalPlace, OnConflict, Plan, Working, flush_every};
 use crate::store::Store;
 use std::fmt;
 use std::io;
-use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -254,6 +255,10 @@ impl MmapOptions {
     ///
     /// # Errors
     /// See [`MmapShared::map_shared`]; `InvalidInput` for what is not inside the file.
+    ///
+    /// # Platforms
+    /// Linux.
+    #[cfg(target_os = "linux")]
     pub fn map_shared(&self, file: impl AsFd) -> io::Result<MmapShared> {
         MmapShared::open(file.as_fd(), self.offset, self.len)
     }

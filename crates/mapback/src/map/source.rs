@@ -1,10 +1,10 @@
 //! What can be mapped.
 
 use crate::store::{FileStore, Store};
-use crate::sys::os::file::{self, Owner};
+use crate::sys::os::companion::{self, Owner};
+use crate::sys::os::fd::{self, AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -52,7 +52,7 @@ pub(super) use sealed::Open;
 
 fn from_fd(fd: impl AsFd) -> io::Result<Opened> {
     let store = FileStore::from_fd(fd)?;
-    let owner = Some(file::owner(store.fd())?);
+    let owner = Some(companion::owner(store.fd())?);
     Ok(Opened { writable: store.may_write(), store: Arc::new(store), owner })
 }
 
@@ -144,7 +144,7 @@ impl MmapAsRawDesc for RawFd {
 
 impl<T: AsRawFd> MmapAsRawDesc for &T {
     fn as_raw_desc(&self) -> MmapRawDescriptor {
-        MmapRawDescriptor(self.as_raw_fd())
+        MmapRawDescriptor(fd::raw_of(*self))
     }
 }
 
@@ -157,7 +157,7 @@ impl MmapRawDescriptor {
     /// # Safety
     /// It has to be open as long as what is returned is used.
     pub unsafe fn borrow<'fd>(self) -> BorrowedFd<'fd> {
-        assert!(self.0 != -1, "−1 is no descriptor");
+        assert!(self.0 as isize != -1, "−1 is no descriptor");
         // SAFETY: the caller's word.
         unsafe { BorrowedFd::borrow_raw(self.0) }
     }

@@ -20,7 +20,7 @@ const FUSE: u64 = 0x6573_5546;
 /// The caller may close its descriptor, and unlink or rename the file. It never gets longer or shorter through a map.
 ///
 /// # Platforms
-/// Linux.
+/// Linux and Windows.
 ///
 /// # Examples
 ///

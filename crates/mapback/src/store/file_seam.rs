@@ -1,26 +1,27 @@
 //! The local file, seen through the public seam.
 
+use super::Run;
 use super::file::FileStore;
 use super::seam::{Identity, Stat, Store, Write};
-use super::{Run, close_parked};
 use crate::sys::Errno;
+use crate::sys::os::fd::{self, AsFd};
 use crate::sys::os::file::{self, with_file_size};
 use core::ops::Range;
-use rustix::fd::AsFd;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
 use twox_hash::XxHash3_64;
 
 impl FileStore {
-    /// The file behind an open descriptor, with the access that the descriptor has.
+    /// The file behind an open descriptor (on Windows, a handle), with the access that it has.
     ///
     /// # Errors
     /// `EBADF`, `EMFILE`; `ENODEV` for what is not a regular file; `EACCES` for a descriptor that may not be read from,
     /// and where the file cannot be opened anew and is served by FUSE with `O_APPEND`.
     pub fn from_fd(fd: impl AsFd) -> io::Result<FileStore> {
-        let fd = fd.as_fd();
-        close_parked();
+        let fd = fd::of(&fd);
+        #[cfg(target_os = "linux")]
+        super::close_parked();
         if !file::facts(fd)?.regular {
             return Err(Errno::NODEV.into());
         }
@@ -56,13 +57,9 @@ impl FileStore {
 impl Store for FileStore {
     fn identity(&self) -> io::Result<Identity> {
         let id = file::identity(self.fd())?;
-        let mut bytes = Vec::with_capacity(40);
-        bytes.extend(id.ino.to_le_bytes());
-        bytes.extend(id.birth.to_le_bytes());
-        // The device's number may be another one after a restart, and the handle's digest after an update of Rust.
+        let mut bytes = id.lasting();
         let lasting = XxHash3_64::oneshot(&bytes);
-        bytes.extend(id.dev.to_le_bytes());
-        bytes.extend(id.handle.to_le_bytes());
+        bytes.extend(id.passing());
         let low = XxHash3_64::oneshot_with_seed(1, &bytes);
         // The upper half is never 0: keys below 2^64 are those of stores in memory.
         let key = (u128::from(XxHash3_64::oneshot_with_seed(2, &bytes) | 1) << 64) | u128::from(low);
@@ -105,7 +102,7 @@ impl Store for FileStore {
     }
 
     fn resize(&self, len: u64) -> io::Result<()> {
-        Ok(with_file_size(len, || rustix::fs::ftruncate(self.fd(), len))?)
+        Ok(with_file_size(len, || self.set_len(len))?)
     }
 
     fn data(&self, range: Range<u64>) -> Option<Range<u64>> {

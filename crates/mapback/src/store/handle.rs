@@ -1,12 +1,32 @@
 //! A local file as a store, on Windows.
 
+use super::Run;
 use crate::sys::Errno;
 use crate::sys::os::{fd::Borrowed, file};
+use core::ops::Range;
 use std::os::windows::io::{AsHandle, OwnedHandle};
 
-/// A file, through a handle of our own with the access that the program's had.
+/// A local file as a store, through a handle of mapback's own with the access that the caller's had.
+///
+/// The caller may close its handle, and delete or rename the file. It never gets longer or shorter through a map.
+///
+/// # Platforms
+/// Linux and Windows.
+///
+/// # Examples
+///
+/// ```
+/// use mapback::store::{FileStore, Store};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("data");
+/// std::fs::write(&path, "content")?;
+/// let store = FileStore::read_only(&path)?;
+/// assert_eq!(store.stat()?.len, 7);
+/// # std::io::Result::Ok(())
+/// ```
 #[derive(Debug)]
-pub(crate) struct FileStore {
+pub struct FileStore {
     handle: OwnedHandle,
     /// The open file is our own: its offset is nobody else's.
     own: bool,
@@ -28,9 +48,30 @@ impl FileStore {
         }
     }
 
+    /// The same file, opened anew to be written.
+    ///
+    /// # Errors
+    /// `EACCES` and the like, where this process may not write to it.
+    pub(crate) fn reopened_to_write(&self) -> Result<FileStore, Errno> {
+        FileStore::open_anew(self.fd(), true)
+    }
+
+    /// As [`FileStore::open`], and never a duplicate.
+    ///
+    /// # Errors
+    /// Those of opening the file.
+    pub(crate) fn open_anew(fd: Borrowed<'_>, writable: bool) -> Result<FileStore, Errno> {
+        Ok(FileStore { handle: file::reopen(fd, writable)?, own: true, writable })
+    }
+
     /// Whether it may write.
     pub(crate) fn is_writable(&self) -> bool {
         self.writable
+    }
+
+    /// The handle.
+    pub(crate) fn fd(&self) -> Borrowed<'_> {
+        self.handle.as_handle()
     }
 
     /// Does something that moves the offset, and moves it back where it is the program's too.
@@ -84,5 +125,33 @@ impl FileStore {
     /// Those of `FlushFileBuffers`.
     pub(crate) fn sync(&self) -> Result<(), Errno> {
         file::flush(self.handle.as_handle())
+    }
+    /// Changes the length.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub(crate) fn set_len(&self, len: u64) -> Result<(), Errno> {
+        file::set_len(self.fd(), len)?;
+        file::touch(self.fd(), !self.own);
+        Ok(())
+    }
+
+    /// Writes many runs, each of which gets its own outcome, and sets the file's time. `lock` is for other systems.
+    ///
+    /// # Safety
+    /// Each run's memory must be readable.
+    pub(crate) unsafe fn write_many(&self, _lock: Option<Borrowed<'_>>, runs: &mut [Run]) {
+        for run in &mut *runs {
+            // SAFETY: the caller's word.
+            unsafe { run.write_rest(self) };
+        }
+        if runs.iter().any(|run| run.done > 0) {
+            file::touch(self.fd(), !self.own);
+        }
+    }
+
+    /// The first stretch of data in a range: all of it. Holes are read as what they are, zeros.
+    pub(crate) fn data(&self, off: u64, end: u64) -> Option<Range<u64>> {
+        (off < end).then_some(off..end)
     }
 }

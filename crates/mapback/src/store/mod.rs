@@ -1,19 +1,17 @@
 //! Stores: where a file's bytes live. A store never sees an address space, only buffers.
 //!
-//! [`Store`] is the seam; [`FileStore`] (Linux), [`MemoryStore`] and [`JournalStore`] are what comes with the crate.
+//! [`Store`] is the seam; [`FileStore`] (Linux and Windows), [`MemoryStore`] and [`JournalStore`] are what comes with the crate.
 
 #[cfg(any(target_os = "linux", windows))]
 #[cfg_attr(windows, path = "handle.rs")]
 mod file;
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 mod file_seam;
 mod journal;
 mod memory;
 mod seam;
 
-#[cfg(windows)]
-pub(crate) use file::FileStore;
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 pub use file::FileStore;
 pub use journal::{JournalError, JournalOptions, JournalStore};
 pub use memory::MemoryStore;

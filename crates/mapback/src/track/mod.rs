@@ -7,7 +7,7 @@ mod everything;
 #[cfg(any(target_os = "linux", windows))]
 pub(crate) mod fault;
 mod pristine;
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", windows))]
 pub(crate) mod process;
 #[cfg(any(target_os = "linux", windows))]
 mod protocol;
@@ -48,6 +48,11 @@ impl TrackerKind {
         TrackerKind::Compare,
         TrackerKind::Whole,
     ];
+
+    /// Whether it knows which pages were stored to.
+    pub(crate) fn notes_pages(self) -> bool {
+        matches!(self, TrackerKind::WpAsync | TrackerKind::WriteWatch | TrackerKind::Fault)
+    }
 
     /// The name, as `MAPBACK_TRACKER` and the command line have it.
     pub fn name(self) -> &'static str {

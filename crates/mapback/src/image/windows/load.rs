@@ -28,6 +28,7 @@ impl Image {
         if self.section.is_ready() {
             self.set_len(&mut io, 0, self.section.len())?;
         } else {
+            self.replay_journal(&io)?;
             let len = io.store().len()?.min(self.section.capacity());
             self.set_len(&mut io, 0, len)?;
             let read = self.fill(&mut io, 0..len)?;

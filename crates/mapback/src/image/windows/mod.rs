@@ -11,6 +11,10 @@ mod load;
 #[allow(dead_code)] // what only a keeper needs
 #[path = "../marks.rs"]
 mod marks;
+#[path = "../replay.rs"]
+mod replay;
+#[path = "../working/mod.rs"]
+pub(crate) mod working;
 mod write_back;
 
 pub(crate) use write_back::Next;

@@ -4,7 +4,7 @@ use super::journal_file;
 use super::registry::{self, Entry, Journal, Known};
 use crate::error::Error;
 use crate::store::{JournalOptions, JournalStore, Store};
-use crate::sys::os::file::Owner;
+use crate::sys::os::companion::Owner;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -51,12 +51,12 @@ impl Backing {
         let mut backing = Backing { store, entry, name: identity.name, writable, place, limit, owner };
         if let Some(path) = backing
             .journal_path()
-            .filter(|_| owner.is_some() || !matches!(backing.place, JournalPlace::Beside))
+            .filter(|_| backing.owner.is_some() || !matches!(backing.place, JournalPlace::Beside))
         {
             let entry = backing.entry.clone();
             let known = entry.lock();
             if known.journal.is_none() {
-                let replayed = journal_file::replay(&path, &backing.store, writable, owner);
+                let replayed = journal_file::replay(&path, &backing.store, writable, backing.owner.as_ref());
                 backing.store = replayed.map_err(|source| backing.unusable(source))?;
             }
         } else if let (JournalPlace::In(medium), true) = (&backing.place, writable) {
@@ -93,7 +93,7 @@ impl Backing {
                 "nobody knows where the file is, so name a place for its journal by MmapOptions::journal";
             return Err(self.unusable(io::Error::new(io::ErrorKind::NotFound, why)));
         };
-        let store = journal_file::create(&path, &self.store, self.limit, self.owner);
+        let store = journal_file::create(&path, &self.store, self.limit, self.owner.as_ref());
         let store = Arc::new(store.map_err(|source| self.unusable(source))?);
         known.journal = Some(Journal { store: store.clone(), path: Some(path) });
         Ok(store)

@@ -7,7 +7,7 @@ use core::ops::Range;
 use std::io;
 
 /// The trackers to try when none is asked for. `fault` is not among them: with it `read(2)` into a map fails.
-const ORDER: [TrackerKind; 2] = [TrackerKind::WpAsync, TrackerKind::Compare];
+const ORDER: [TrackerKind; 2] = [TrackerKind::ALL[0], TrackerKind::Compare];
 
 impl State {
     /// Begins to track, if what is stored shall be written back.
@@ -96,7 +96,8 @@ impl State {
         let kept = core::mem::take(&mut self.marks);
         let done = act(self);
         let all = 0..self.region.len();
-        if self.tracker == Some(TrackerKind::WpAsync) || self.tracker == Some(TrackerKind::Fault) {
+        // To the others everything is the owner's, or what differs.
+        if self.tracker.is_some_and(TrackerKind::notes_pages) {
             self.collect(&all);
         }
         self.marks = kept;

@@ -247,8 +247,10 @@ impl State {
     }
 
     fn resize_memory(&mut self, all: usize, may_move: bool) -> io::Result<()> {
-        if let Some(branching) = &mut self.base {
-            branching.base.resize(all)?;
+        if let Some(branching) = &mut self.base
+            && !branching.base.resize(all)?
+        {
+            self.base = None;
         }
         self.region.protect(mem::PROT_READ | mem::PROT_WRITE)?;
         match self.region.resize(all, may_move) {

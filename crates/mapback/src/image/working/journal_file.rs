@@ -2,13 +2,9 @@
 
 use crate::store::{FileStore, Identity, JournalError, JournalOptions, JournalStore, Stat, Store, Write};
 use crate::sys::Errno;
-use crate::sys::os;
-use crate::sys::os::fd::{Private, with_room};
-use crate::sys::os::file::{self, Owner};
+use crate::sys::os::companion::{self, Owner};
+use crate::sys::os::fd::{self, AsFd};
 use core::ops::Range;
-use rustix::fd::AsFd;
-use rustix::fs::{Mode, OFlags};
-use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -40,7 +36,7 @@ pub(super) fn replay(
     path: &Path,
     store: &Arc<dyn Store>,
     writable: bool,
-    owner: Option<Owner>,
+    owner: Option<&Owner>,
 ) -> io::Result<Arc<dyn Store>> {
     let opened = match Medium::open(path, writable, owner) {
         Ok(Some(medium)) => {
@@ -58,7 +54,7 @@ pub(super) fn replay(
         Ok(journal) if writable => {
             // All is in the store, and synced.
             drop(journal);
-            remove(path)?;
+            companion::remove(path)?;
             Ok(store.clone())
         }
         Ok(journal) => Ok(Arc::new(journal)),
@@ -71,13 +67,6 @@ pub(super) fn replay(
     }
 }
 
-fn remove(path: &Path) -> Result<(), Errno> {
-    match rustix::fs::unlink(path) {
-        Err(Errno::NOENT) => Ok(()),
-        done => done,
-    }
-}
-
 /// Writes what a crash left in the journal next to a file to the file, before that is loaded into an image. One system
 /// call where there is no journal.
 ///
@@ -87,11 +76,11 @@ fn remove(path: &Path) -> Result<(), Errno> {
 /// Why the file must not be used: a journal that is in use, cannot be believed, or cannot be written to the file.
 pub(crate) fn replay_left(name: &Path, file: &FileStore) -> io::Result<()> {
     let Some(path) = name_beside(name) else { return Ok(()) };
-    let owner = Some(file::owner(file.fd())?);
-    let medium = match Medium::open(&path, true, owner) {
+    let owner = companion::owner(file.fd())?;
+    let medium = match Medium::open(&path, true, Some(&owner)) {
         Ok(None) => return Ok(()),
         Err(JournalError::Open(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
-            Medium::open(&path, false, owner)?
+            Medium::open(&path, false, Some(&owner))?
         }
         Err(error @ JournalError::Stranger) => {
             crate::report::line(&format!("{} is left out of account: {error}", path.display()));
@@ -109,7 +98,7 @@ pub(crate) fn replay_left(name: &Path, file: &FileStore) -> io::Result<()> {
     let journal = JournalStore::open(store, Arc::new(medium), JournalOptions::default())?;
     // All is in the file, and synced.
     drop(journal);
-    Ok(remove(&path)?)
+    Ok(companion::remove(&path)?)
 }
 
 /// Makes sure that a journal which cannot be replayed has nothing that the file has not.
@@ -127,15 +116,12 @@ pub(super) fn create(
     path: &Path,
     store: &Arc<dyn Store>,
     limit: u64,
-    owner: Option<Owner>,
+    owner: Option<&Owner>,
 ) -> io::Result<JournalStore> {
     let medium = Medium::make(path, owner)?;
     let options = JournalOptions::default().limit(limit);
     let journal = JournalStore::open(store.clone(), Arc::new(medium), options)?;
-    // The name must survive a crash as well.
-    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
-        File::open(dir)?.sync_all()?;
-    }
+    companion::sync_name(path)?;
     Ok(journal)
 }
 
@@ -146,17 +132,11 @@ struct Medium {
 
 impl Medium {
     /// Opens a journal that is there. It is taken from nobody who could not write the file himself.
-    fn open(path: &Path, write: bool, owner: Option<Owner>) -> Result<Option<Medium>, JournalError> {
-        let access = if write { OFlags::RDWR } else { OFlags::RDONLY };
-        let flags = access | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK | OFlags::NOFOLLOW;
+    fn open(path: &Path, write: bool, owner: Option<&Owner>) -> Result<Option<Medium>, JournalError> {
         loop {
-            let opened = match with_room(|| rustix::fs::open(path, flags, Mode::empty())) {
-                Ok(opened) => Private::new(opened),
-                Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
-                Err(errno) => return Err(cannot(errno)),
-            };
-            let by = file::owner(opened.as_fd()).map_err(cannot)?;
-            if owner.is_some_and(|of| !may_speak_for(by, of)) {
+            let Some(opened) = companion::open(path, write).map_err(cannot)? else { return Ok(None) };
+            let by = companion::owner(fd::of(&opened)).map_err(cannot)?;
+            if owner.is_some_and(|of| !by.may_speak_for(of)) {
                 return Err(JournalError::Stranger);
             }
             if let Some(medium) = Medium::lock(path, &opened)? {
@@ -166,13 +146,13 @@ impl Medium {
     }
 
     /// Opens a journal, or makes one that nobody may read who may not read the file.
-    fn make(path: &Path, owner: Option<Owner>) -> Result<Medium, JournalError> {
-        let own = Owner { uid: os::effective_uid(), gid: u32::MAX, mode: 0o600 };
+    fn make(path: &Path, owner: Option<&Owner>) -> Result<Medium, JournalError> {
+        let own = Owner::this_user().map_err(cannot)?;
         loop {
             if let Some(medium) = Medium::open(path, true, owner)? {
                 return Ok(medium);
             }
-            match file::make_like(path, owner.unwrap_or(own)) {
+            match companion::make_like(path, owner.unwrap_or(&own)) {
                 Ok(made) => {
                     if let Some(medium) = Medium::lock(path, &made)? {
                         return Ok(medium);
@@ -186,28 +166,16 @@ impl Medium {
     }
 
     /// Locks what was opened; `None` if the name stands for something else by now: who had it before may have removed it.
-    fn lock(path: &Path, opened: &Private) -> Result<Option<Medium>, JournalError> {
+    fn lock(path: &Path, opened: &impl AsFd) -> Result<Option<Medium>, JournalError> {
         let file = FileStore::from_fd(opened).map_err(JournalError::Open)?;
-        file::lock_whole(file.fd()).map_err(|_| JournalError::InUse)?;
-        let is = file::facts(opened.as_fd()).map_err(cannot)?;
-        let named =
-            rustix::fs::stat(path).is_ok_and(|named| (named.st_dev, named.st_ino) == (is.dev, is.ino));
+        companion::lock_whole(file.fd()).map_err(|_| JournalError::InUse)?;
+        let named = companion::is_named(fd::of(opened), path).map_err(cannot)?;
         Ok(named.then_some(Medium { file }))
     }
 }
 
 fn cannot(errno: Errno) -> JournalError {
     JournalError::Open(errno.into())
-}
-
-/// Whether who made a journal could have written to its file: in a directory where anybody may make names, anybody may make
-/// this one.
-fn may_speak_for(by: Owner, of: Owner) -> bool {
-    let trusted = [0, of.uid, os::effective_uid()].contains(&by.uid);
-    let by_group = of.mode & 0o020 != 0 && by.gid == of.gid;
-    // What others may write says nothing of who wrote it.
-    let guarded = by.mode & 0o022 & !of.mode == 0;
-    (trusted || by_group || of.mode & 0o002 != 0) && guarded
 }
 
 impl Store for Medium {
@@ -226,7 +194,7 @@ impl Store for Medium {
     fn write(&self, batch: &mut [Write<'_>]) {
         self.file.write(batch);
         for write in batch.iter().filter(|write| write.done >= BEGIN_WRITING) {
-            file::begin_writing(self.file.fd(), write.off, write.done as u64);
+            companion::begin_writing(self.file.fd(), write.off, write.done as u64);
         }
     }
 
@@ -237,7 +205,7 @@ impl Store for Medium {
     fn resize(&self, len: u64) -> io::Result<()> {
         self.file.resize(len)?;
         // Room in advance makes a commit's sync cheaper. Where there is none the write will say so.
-        let _ = file::allocate(self.file.fd(), len);
+        let _ = companion::allocate(self.file.fd(), len);
         Ok(())
     }
 

@@ -195,6 +195,7 @@ impl Working {
     ///
     /// # Errors
     /// Those of `madvise`.
+    #[cfg(target_os = "linux")]
     pub(crate) fn advise(&self, range: Range<usize>, advice: i32) -> io::Result<()> {
         let state = self.state();
         Ok(state.region.advise(range.start + state.skip..range.end + state.skip, advice)?)
@@ -208,6 +209,7 @@ impl Working {
     ///
     /// # Errors
     /// Those of `madvise`.
+    #[cfg(target_os = "linux")]
     pub(crate) unsafe fn advise_away(&self, range: Range<usize>, advice: i32) -> io::Result<()> {
         let state = self.state();
         if state.backing.is_some() {

@@ -99,6 +99,7 @@ impl Space {
     /// A space without maps.
     pub fn new(config: Config) -> Space {
         let state = Mutex::new(State::new(config.tracker));
+        crate::report::through(config.report);
         Space {
             config,
             state,

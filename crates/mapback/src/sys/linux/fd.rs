@@ -5,8 +5,19 @@
 
 use super::raw::{Sysno, call};
 use core::sync::atomic::{AtomicU64, Ordering};
-use rustix::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd};
+use rustix::fd::IntoRawFd;
+pub(crate) use rustix::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::io::Errno;
+
+/// What an object has open.
+pub(crate) fn of(file: &impl AsFd) -> BorrowedFd<'_> {
+    file.as_fd()
+}
+
+/// Its number.
+pub(crate) fn raw_of(file: &impl AsRawFd) -> RawFd {
+    file.as_raw_fd()
+}
 
 /// Descriptors from this number up cannot be listed; they work, unguarded.
 pub(crate) const LIMIT: usize = 1 << 20;

@@ -22,6 +22,18 @@ pub(crate) struct FileId {
     pub(crate) handle: u64,
 }
 
+impl FileId {
+    /// What of it is the same after a restart of the system.
+    pub(crate) fn lasting(&self) -> Vec<u8> {
+        [&self.ino.to_le_bytes()[..], &self.birth.to_le_bytes()].concat()
+    }
+
+    /// The rest. The device's number may be another one after a restart, and the handle's digest after an update.
+    pub(crate) fn passing(&self) -> Vec<u8> {
+        [self.dev.to_le_bytes(), self.handle.to_le_bytes()].concat()
+    }
+}
+
 /// What `fstat` tells, as far as it is needed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts {
@@ -31,42 +43,6 @@ pub(crate) struct Facts {
     /// When the content changed last, in nanoseconds since 1970.
     pub(crate) mtime: i64,
     pub(crate) regular: bool,
-}
-
-/// Whose a file is, and who may do what with it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Owner {
-    pub(crate) uid: u32,
-    /// `u32::MAX`: whatever a new file gets.
-    pub(crate) gid: u32,
-    /// The bits of reading, writing and executing.
-    pub(crate) mode: u32,
-}
-
-/// Whose an open file is.
-///
-/// # Errors
-/// `EBADF`.
-pub(crate) fn owner(fd: BorrowedFd<'_>) -> Result<Owner, Errno> {
-    let st = rustix::fs::fstat(fd)?;
-    Ok(Owner { uid: st.st_uid, gid: st.st_gid, mode: st.st_mode & 0o777 })
-}
-
-/// Makes a file that is not there yet, with the owner and the permissions of another one, as far as this process may.
-///
-/// # Errors
-/// `EEXIST`; those of `open`.
-pub(crate) fn make_like(path: &std::path::Path, like: Owner) -> Result<Private, Errno> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let new = Private::new(with_room(|| rustix::fs::open(path, flags, Mode::RUSR | Mode::WUSR))?);
-    let gid = (like.gid != u32::MAX).then(|| rustix::fs::Gid::from_raw(like.gid));
-    let both = rustix::fs::fchown(&new, Some(rustix::fs::Uid::from_raw(like.uid)), gid);
-    let like_group = both.is_ok() || rustix::fs::fchown(&new, None, gid).is_ok();
-    // Another group must not get what was the file's own group's.
-    let mode = if like_group { like.mode & 0o666 } else { like.mode & 0o606 };
-    // Where it fails fewer may use it than might.
-    let _ = rustix::fs::fchmod(&new, Mode::from_raw_mode(mode | 0o600));
-    Ok(new)
 }
 
 /// `fstat`.
@@ -317,28 +293,4 @@ pub(crate) fn len_and_mtime(fd: BorrowedFd<'_>) -> Result<(u64, u64), Errno> {
     let st = rustix::fs::fstat(fd)?;
     let nanoseconds = (st.st_mtime as u64).wrapping_mul(1_000_000_000).wrapping_add(st.st_mtime_nsec as u64);
     Ok((st.st_size as u64, nanoseconds))
-}
-
-/// Takes the lock of an open file description for as long as it is open, without waiting.
-///
-/// # Errors
-/// `EWOULDBLOCK` when another description of the file has it.
-pub(crate) fn lock_whole(fd: BorrowedFd<'_>) -> Result<(), Errno> {
-    rustix::fs::flock(fd, rustix::fs::FlockOperation::NonBlockingLockExclusive)
-}
-
-/// Begins to bring what was written to the storage, and waits for nothing. A hint.
-pub(crate) fn begin_writing(fd: BorrowedFd<'_>, off: u64, len: u64) {
-    const SYNC_FILE_RANGE_WRITE: usize = 2;
-    let args = [fd.as_raw_fd() as usize, off as usize, len as usize, SYNC_FILE_RANGE_WRITE, 0, 0];
-    // SAFETY: no memory is involved.
-    let _ = unsafe { call(Sysno::sync_file_range, args) };
-}
-
-/// Gives a file its room on the storage, so that later writes need no more; its length stays.
-///
-/// # Errors
-/// `ENOSPC`; `EOPNOTSUPP` where the file system cannot.
-pub(crate) fn allocate(fd: BorrowedFd<'_>, len: u64) -> Result<(), Errno> {
-    rustix::fs::fallocate(fd, rustix::fs::FallocateFlags::KEEP_SIZE, 0, len)
 }

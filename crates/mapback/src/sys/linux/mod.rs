@@ -2,6 +2,7 @@
 //! call itself nor wait for a lock of the C library.
 
 pub(crate) mod chain;
+pub(crate) mod companion;
 pub(crate) mod fd;
 pub(crate) mod file;
 pub(crate) mod locks;

@@ -255,17 +255,17 @@ impl Base {
         self.len
     }
 
-    /// Follows the region to another length.
+    /// Follows the region to another length. Returns whether it can; if not, it is of no use any more.
     ///
     /// # Errors
     /// `ENOMEM`.
-    pub(crate) fn resize(&mut self, len: usize) -> Result<(), Errno> {
+    pub(crate) fn resize(&mut self, len: usize) -> Result<bool, Errno> {
         let len = len.next_multiple_of(super::page_size());
         if len > self.len {
             super::file::with_file_size(len as u64, || rustix::fs::ftruncate(&self.fd, len as u64))?;
             self.len = len;
         }
-        Ok(())
+        Ok(true)
     }
 
     /// A region that has the base's content, with the first `len` bytes, and shares its memory until stored to.
@@ -346,7 +346,7 @@ mod tests {
         let mut region = Region::new(page, false).unwrap();
         fill(&region, 0, b"x");
         let mut base = region.found(PROT_READ | PROT_WRITE).unwrap();
-        base.resize(5 * page).unwrap();
+        assert!(base.resize(5 * page).unwrap());
         region.resize(5 * page, true).unwrap();
         fill(&region, 4 * page, b"y");
         assert_eq!((read(&region, 0, 1), read(&region, 4 * page, 1)), (b"x".to_vec(), b"y".to_vec()));

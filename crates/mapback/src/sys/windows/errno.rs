@@ -1,6 +1,7 @@
 //! POSIX error numbers, with the values of Microsoft's C run-time library, and what Win32's mean in their terms.
 
 use core::fmt;
+use std::io::{self, ErrorKind};
 use windows_sys::Win32::Foundation as w;
 
 /// An error number, as `<errno.h>` has it.
@@ -98,6 +99,34 @@ impl Errno {
     }
 }
 
+impl Errno {
+    /// What std calls it.
+    pub fn kind(self) -> ErrorKind {
+        match self {
+            Errno::PERM | Errno::ACCESS => ErrorKind::PermissionDenied,
+            Errno::NOENT => ErrorKind::NotFound,
+            Errno::INTR => ErrorKind::Interrupted,
+            Errno::AGAIN => ErrorKind::WouldBlock,
+            Errno::NOMEM => ErrorKind::OutOfMemory,
+            Errno::BUSY => ErrorKind::ResourceBusy,
+            Errno::EXIST => ErrorKind::AlreadyExists,
+            Errno::INVAL => ErrorKind::InvalidInput,
+            Errno::FBIG => ErrorKind::FileTooLarge,
+            Errno::NOSPC => ErrorKind::StorageFull,
+            Errno::ROFS => ErrorKind::ReadOnlyFilesystem,
+            Errno::NOSYS | Errno::NOTSUP => ErrorKind::Unsupported,
+            _ => ErrorKind::Other,
+        }
+    }
+}
+
+impl From<Errno> for io::Error {
+    /// The error as a value of its own: its number is none of the system's, as those in an [`io::Error`] are.
+    fn from(errno: Errno) -> io::Error {
+        io::Error::new(errno.kind(), errno)
+    }
+}
+
 impl fmt::Debug for Errno {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.text() {
@@ -129,5 +158,12 @@ mod tests {
         assert_eq!(Errno::of(w::ERROR_COMMITMENT_LIMIT), Errno::NOMEM);
         assert_eq!(Errno::of(0xdead), Errno::IO);
         assert_eq!(Errno::NOMEM.to_string(), "not enough memory (ENOMEM)");
+    }
+
+    #[test]
+    fn a_full_disk_is_one_to_std_too() {
+        let error = io::Error::from(Errno::of(w::ERROR_DISK_FULL));
+        assert_eq!(error.kind(), ErrorKind::StorageFull);
+        assert!(error.to_string().contains("ENOSPC"), "{error}");
     }
 }

@@ -1,7 +1,22 @@
 //! The program's handles, for the length of one call.
 
 use super::errno::Errno;
+// A file's name in this system, under the names that the faces use everywhere.
 use std::os::windows::io::BorrowedHandle;
+pub(crate) use std::os::windows::io::{
+    AsHandle as AsFd, AsRawHandle as AsRawFd, BorrowedHandle as BorrowedFd, OwnedHandle as OwnedFd,
+    RawHandle as RawFd,
+};
+
+/// What an object has open.
+pub(crate) fn of(file: &impl AsFd) -> BorrowedFd<'_> {
+    file.as_handle()
+}
+
+/// Its handle.
+pub(crate) fn raw_of(file: &impl AsRawFd) -> RawFd {
+    file.as_raw_handle()
+}
 
 /// What the program names a file by.
 pub type Raw = isize;

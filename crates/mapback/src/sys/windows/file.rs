@@ -3,13 +3,17 @@
 use super::errno::Errno;
 use super::fd::Borrowed;
 use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io;
 use std::os::windows::ffi::OsStringExt;
+use std::os::windows::fs::OpenOptionsExt;
 use std::os::windows::io::{AsHandle, AsRawHandle, FromRawHandle, OwnedHandle};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 use windows_sys::Wdk::Foundation::{NtQueryObject, OBJECT_INFORMATION_CLASS};
 use windows_sys::Win32::Foundation::{
     DUPLICATE_SAME_ACCESS, DuplicateHandle, ERROR_HANDLE_EOF, GENERIC_READ, GENERIC_WRITE, GetLastError,
-    INVALID_HANDLE_VALUE,
+    INVALID_HANDLE_VALUE, STATUS_DELETE_PENDING,
 };
 use windows_sys::Win32::Storage::FileSystem as w;
 use windows_sys::Win32::System::IO::OVERLAPPED;
@@ -22,6 +26,18 @@ pub(crate) struct FileId {
     pub(crate) dev: u64,
     /// The file's 128-bit id.
     pub(crate) ino: u128,
+}
+
+impl FileId {
+    /// What of it is the same after a restart of the system: all, but on file systems that make ids up (FAT).
+    pub(crate) fn lasting(&self) -> Vec<u8> {
+        [&self.ino.to_le_bytes()[..], &self.dev.to_le_bytes()].concat()
+    }
+
+    /// The rest.
+    pub(crate) fn passing(&self) -> Vec<u8> {
+        Vec::new()
+    }
 }
 
 /// What is asked of a handle first.
@@ -128,14 +144,40 @@ fn wide_name(fd: Borrowed<'_>) -> Option<Vec<u16>> {
     })
 }
 
-/// The name of the file now, for messages.
+/// The name of the file now. That of a file that was deleted ends in " (deleted)", as on Linux.
 pub(crate) fn name(fd: Borrowed<'_>) -> PathBuf {
     let Some(name) = wide_name(fd) else { return PathBuf::new() };
-    let text = OsString::from_wide(&name).to_string_lossy().into_owned();
-    PathBuf::from(text.strip_prefix(r"\\?\").map(str::to_owned).unwrap_or(text))
+    let [verbatim, share] = [r"\\?\", r"\\?\UNC\"].map(|s| s.encode_utf16().collect::<Vec<_>>());
+    let mut plain = match (name.strip_prefix(&share[..]), name.strip_prefix(&verbatim[..])) {
+        (Some(rest), _) => OsString::from_wide(&[&verbatim[..2], rest].concat()),
+        (_, Some(rest)) => OsString::from_wide(rest),
+        _ => OsString::from_wide(&name),
+    };
+    let standard = information::<w::FILE_STANDARD_INFO>(fd, w::FileStandardInfo);
+    if standard.is_ok_and(|info| info.DeletePending || info.NumberOfLinks == 0) {
+        plain.push(" (deleted)");
+    }
+    plain.into()
 }
 
-const SHARE_ALL: u32 = w::FILE_SHARE_READ | w::FILE_SHARE_WRITE | w::FILE_SHARE_DELETE;
+/// Opens a file with no access at all, which is enough to ask what it is, and refused by no share mode.
+///
+/// # Errors
+/// Those of `CreateFileW`.
+pub(super) fn look_at(path: &Path) -> io::Result<File> {
+    OpenOptions::new().access_mode(0).share_mode(SHARE_ALL).open(path)
+}
+
+/// Whether the last call of this thread failed because somebody has yet to close a file that was deleted.
+pub(super) fn is_being_deleted() -> bool {
+    #[link(name = "ntdll")]
+    unsafe extern "system" {
+        safe fn RtlGetLastNtStatus() -> i32;
+    }
+    RtlGetLastNtStatus() == STATUS_DELETE_PENDING
+}
+
+pub(super) const SHARE_ALL: u32 = w::FILE_SHARE_READ | w::FILE_SHARE_WRITE | w::FILE_SHARE_DELETE;
 
 /// A handle of our own on the same file. Its offset is its own, and it keeps nobody from renaming or deleting the
 /// file.
@@ -251,4 +293,59 @@ pub(crate) unsafe fn pwrite(fd: Borrowed<'_>, buf: *const u8, len: usize, off: u
 pub(crate) fn flush(fd: Borrowed<'_>) -> Result<(), Errno> {
     // SAFETY: takes a handle.
     if unsafe { w::FlushFileBuffers(fd.as_raw_handle()) } == 0 { Err(Errno::last()) } else { Ok(()) }
+}
+
+/// The length, and the time of last modification in units of 100 ns.
+///
+/// Not the time of last *change*, which a new name or another attribute moves as well.
+///
+/// # Errors
+/// What the file system says.
+pub(crate) fn len_and_mtime(fd: Borrowed<'_>) -> Result<(u64, u64), Errno> {
+    let basic: w::FILE_BASIC_INFO = information(fd, w::FileBasicInfo)?;
+    Ok((facts(fd)?.len, basic.LastWriteTime as u64))
+}
+
+/// Sets the time of last modification to now. NTFS may leave that until the handle that was written through is closed:
+/// our own write would look like somebody else's then. `shared`: the handle is a duplicate of the program's, whose own
+/// writes shall set the time again.
+///
+/// It is a matter of what is noticed, not of what is written: an error is of no consequence.
+pub(crate) fn touch(fd: Borrowed<'_>, shared: bool) {
+    /// 1970 in units of 100 ns since 1601.
+    const EPOCH: i64 = 116_444_736_000_000_000;
+    /// What makes the system set the time by itself again (NTFS, ReFS; others refuse it).
+    const BY_ITSELF: i64 = -2;
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let now = EPOCH + (since.as_nanos() / 100) as i64;
+    for time in [now, BY_ITSELF].into_iter().take(1 + usize::from(shared)) {
+        // SAFETY: plain numbers; zero is "as it is".
+        let mut info: w::FILE_BASIC_INFO = unsafe { core::mem::zeroed() };
+        info.LastWriteTime = time;
+        let _ = set_information(fd, w::FileBasicInfo, &info);
+    }
+}
+
+fn set_information<T>(fd: Borrowed<'_>, class: w::FILE_INFO_BY_HANDLE_CLASS, info: &T) -> Result<(), Errno> {
+    let (from, len) = (&raw const *info, size_of::<T>() as u32);
+    // SAFETY: `info` has the size that is said, and is the structure of that class.
+    let done = unsafe { w::SetFileInformationByHandle(fd.as_raw_handle(), class, from.cast(), len) };
+    if done == 0 { Err(Errno::last()) } else { Ok(()) }
+}
+
+/// Changes the length; what is new reads zero.
+///
+/// # Errors
+/// `ENOSPC` and what else the file system says.
+pub(crate) fn set_len(fd: Borrowed<'_>, len: u64) -> Result<(), Errno> {
+    let end = i64::try_from(len).map_err(|_| Errno::FBIG)?;
+    set_information(fd, w::FileEndOfFileInfo, &w::FILE_END_OF_FILE_INFO { EndOfFile: end })
+}
+
+/// Does something that makes a file longer, for which a process has no limit on this system.
+///
+/// # Errors
+/// Those of `act`.
+pub(crate) fn with_file_size<T>(_: u64, act: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+    act()
 }

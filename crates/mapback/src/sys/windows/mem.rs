@@ -1,6 +1,6 @@
 //! The address space of this process, as POSIX has it. The rules are in [`super::space`].
 
-use super::region;
+use super::reservation;
 use super::space::SPACE;
 use crate::sys::Errno;
 use core::ops::Range;
@@ -105,7 +105,7 @@ pub(crate) unsafe fn protect(range: Range<usize>, prot: i32) -> Result<(), Errno
 /// `ENOMEM`.
 pub(crate) unsafe fn protect_in_handler(range: Range<usize>, prot: i32) -> Result<(), Errno> {
     // SAFETY: passed on.
-    unsafe { region::protect(&range, prot) }
+    unsafe { reservation::protect(&range, prot) }
 }
 
 /// The checks of `msync`: its arguments, and that all of the range is mapped.

@@ -1,6 +1,7 @@
 //! Windows: the address space as POSIX has it, made of reservations and section views; files by their HANDLEs.
 
 pub(crate) mod chain;
+pub(crate) mod companion;
 pub(crate) mod errno;
 pub(crate) mod fd;
 pub(crate) mod file;
@@ -8,7 +9,8 @@ pub(crate) mod mem;
 mod named;
 mod past;
 mod place;
-mod region;
+pub(crate) mod region;
+mod reservation;
 pub(crate) mod section;
 pub(crate) mod security;
 pub(crate) mod signal;

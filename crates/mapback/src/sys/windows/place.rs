@@ -1,6 +1,6 @@
 //! Where maps can be put: whole granules for views, pages of what we reserved for private memory.
 
-use super::region::{self, Kind, Region};
+use super::reservation::{self, Kind, Region};
 use super::section::Object;
 use super::space::{AddressSpace, Request};
 use super::{GRANULE, mem};
@@ -49,12 +49,12 @@ impl AddressSpace {
     pub(super) fn is_free(&self, range: &Range<usize>) -> bool {
         let mut at = range.start;
         for region in self.regions_in(range) {
-            if at < region.range.start && !region::all_in_state(&(at..region.range.start), MEM_FREE) {
+            if at < region.range.start && !reservation::all_in_state(&(at..region.range.start), MEM_FREE) {
                 return false;
             }
             at = region.range.end;
         }
-        at >= range.end || region::all_in_state(&(at..range.end), MEM_FREE)
+        at >= range.end || reservation::all_in_state(&(at..range.end), MEM_FREE)
     }
 
     /// Whether private pages can be put at a range: not into a view of which something else is left, nor over what
@@ -65,13 +65,13 @@ impl AddressSpace {
             Kind::View => self.has_pages_outside(&region.range, range),
             Kind::Lent => true,
         };
-        let all = region::granules(range);
+        let all = reservation::granules(range);
         if self.regions_in(&all).any(stuck) || !self.is_free(&all) { Err(Errno::NOTSUP) } else { Ok(()) }
     }
 
     /// Whether a view can be put at a range: it needs whole granules.
     pub(super) fn check_shared_room(&self, range: &Range<usize>) -> Result<(), Errno> {
-        let all = region::granules(range);
+        let all = reservation::granules(range);
         let stuck = |region: &Region| match region.kind {
             // What is reserved around it and has no memory can be reserved anew.
             Kind::Private => {
@@ -93,7 +93,7 @@ impl AddressSpace {
     pub(super) fn has_memory_outside(&self, region: &Range<usize>, range: &Range<usize>) -> bool {
         let mut at = region.start;
         while at < region.end {
-            let Some((state, end)) = region::query(at) else { return true };
+            let Some((state, end)) = reservation::query(at) else { return true };
             let stretch = at..end.min(region.end);
             let within = stretch.start >= range.start && stretch.end <= range.end;
             if state == MEM_COMMIT && !within {
@@ -106,7 +106,7 @@ impl AddressSpace {
 
     /// Reserves what of the granules around a range is nobody's.
     pub(super) fn reserve_missing(&mut self, range: &Range<usize>) -> Result<(), Errno> {
-        let all = region::granules(range);
+        let all = reservation::granules(range);
         let mut missing = Vec::new();
         let mut at = all.start;
         for region in self.regions_in(&all) {

@@ -5,7 +5,7 @@ use super::errno::Errno;
 use super::file::FileId;
 pub(crate) use super::named::exists;
 use super::named::{Loading, create, made, name_of, take, wide};
-use super::region::{self, Kind, Region};
+use super::reservation::{self, Kind, Region};
 use super::security::{Attributes, User};
 use super::space::{Request, SPACE};
 use super::{GRANULE, PAGE, mem, users, watch};
@@ -86,7 +86,7 @@ impl Object {
             }
             let view = Region::view(section.as_handle(), 0, 0, CONTENT, false)?;
             // SAFETY: pages of our own view.
-            unsafe { region::commit(&(view.range.start..view.range.start + PAGE), 3) }?;
+            unsafe { reservation::commit(&(view.range.start..view.range.start + PAGE), 3) }?;
             // SAFETY: committed above, and mapped until the view is released below.
             let header = unsafe { &*(view.range.start as *const Header) };
             if header.magic.load(Ordering::Acquire) == 0 {
@@ -257,7 +257,9 @@ impl Section {
         let pages = |len: u64| object.content() + page::ceil64(len, PAGE) as usize;
         if len > old || self.len() != len {
             // SAFETY: pages of our own view.
-            unsafe { region::commit(&(object.content()..pages(len)), mem::PROT_READ | mem::PROT_WRITE) }?;
+            unsafe {
+                reservation::commit(&(object.content()..pages(len)), mem::PROT_READ | mem::PROT_WRITE)
+            }?;
         }
         if len < old {
             // SAFETY: inside our view, committed when the content was that long; other threads' stores beside this

@@ -1,16 +1,17 @@
-//! Named objects that this user alone may open.
+//! Named objects that this user alone may open, and whose a file is.
 
 use super::errno::Errno;
 use core::ffi::c_void;
-use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
+use std::os::windows::io::{AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle};
 use windows_sys::Win32::Foundation::{HANDLE, LocalFree};
 use windows_sys::Win32::Security::Authorization::{
     ConvertSidToStringSidW, ConvertStringSecurityDescriptorToSecurityDescriptorW, GetSecurityInfo,
-    SDDL_REVISION_1, SE_KERNEL_OBJECT,
+    SDDL_REVISION_1, SE_FILE_OBJECT, SE_KERNEL_OBJECT,
 };
 use windows_sys::Win32::Security::{
-    EqualSid, GetTokenInformation, OWNER_SECURITY_INFORMATION, PSID, SECURITY_ATTRIBUTES, TOKEN_QUERY,
-    TOKEN_USER, TokenUser,
+    DACL_SECURITY_INFORMATION, EqualSid, GetSecurityDescriptorLength, GetSecurityDescriptorOwner,
+    GetTokenInformation, IsWellKnownSid, OBJECT_SECURITY_INFORMATION, OWNER_SECURITY_INFORMATION, PSID,
+    SECURITY_ATTRIBUTES, TOKEN_QUERY, TOKEN_USER, TokenUser, WinBuiltinAdministratorsSid, WinLocalSystemSid,
 };
 use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcessToken};
 
@@ -137,4 +138,115 @@ impl Drop for Attributes {
         // SAFETY: allocated by the call that made it, freed once.
         unsafe { LocalFree(self.raw.lpSecurityDescriptor) };
     }
+}
+
+/// Who owns a file, and who may do what with it.
+#[derive(Debug)]
+pub(crate) struct Descriptor {
+    /// Self-relative security descriptors, aligned for their parts: one with the owner, one with the access list.
+    owner: Vec<u64>,
+    access: Vec<u64>,
+}
+
+impl Descriptor {
+    /// That of an open file.
+    ///
+    /// # Errors
+    /// What the file system says.
+    pub(crate) fn of_file(file: BorrowedHandle<'_>) -> Result<Descriptor, Errno> {
+        let owner = information(file, OWNER_SECURITY_INFORMATION)?;
+        Ok(Descriptor { owner, access: information(file, DACL_SECURITY_INFORMATION)? })
+    }
+
+    /// One that `user` owns, and nobody else may use.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn only(user: &User) -> Result<Descriptor, Errno> {
+        let attributes = Attributes::only(user)?;
+        // SAFETY: a valid descriptor, self-relative, which lives as long as `attributes`.
+        let copy = unsafe { copied(attributes.raw.lpSecurityDescriptor) };
+        Ok(Descriptor { owner: copy.clone(), access: copy })
+    }
+
+    /// Attributes for a file that shall have this access list. They are good as long as the descriptor lives.
+    pub(crate) fn attributes(&self) -> SECURITY_ATTRIBUTES {
+        SECURITY_ATTRIBUTES {
+            nLength: size_of::<SECURITY_ATTRIBUTES>() as u32,
+            lpSecurityDescriptor: self.access.as_ptr().cast_mut().cast(),
+            bInheritHandle: 0,
+        }
+    }
+
+    /// The owner; it points into the descriptor. `None` for an owner that is not told.
+    fn owner(&self) -> Option<PSID> {
+        let (mut owner, mut defaulted): (PSID, _) = (core::ptr::null_mut(), 0);
+        let from = self.owner.as_ptr().cast_mut().cast();
+        // SAFETY: a valid descriptor, and out-pointers to live words.
+        let done = unsafe { GetSecurityDescriptorOwner(from, &raw mut owner, &raw mut defaulted) };
+        (done != 0 && !owner.is_null()).then_some(owner)
+    }
+
+    fn is_owned_by_sid(&self, sid: PSID) -> bool {
+        // SAFETY: valid SIDs, which live as long as their descriptors.
+        self.owner().is_some_and(|owner| unsafe { EqualSid(owner, sid) != 0 })
+    }
+
+    /// Whether a user owns it.
+    pub(crate) fn is_owned_by(&self, user: &User) -> bool {
+        self.is_owned_by_sid(user.sid())
+    }
+
+    /// Whether both have one owner.
+    pub(crate) fn has_owner_of(&self, other: &Descriptor) -> bool {
+        other.owner().is_some_and(|owner| self.is_owned_by_sid(owner))
+    }
+
+    /// Whether the system owns it, or the group of the administrators.
+    pub(crate) fn belongs_to_the_system(&self) -> bool {
+        let known = [WinBuiltinAdministratorsSid, WinLocalSystemSid];
+        // SAFETY: a valid SID, which lives as long as the descriptor.
+        self.owner().is_some_and(|owner| known.iter().any(|sid| unsafe { IsWellKnownSid(owner, *sid) != 0 }))
+    }
+}
+
+/// A part of a file's descriptor.
+fn information(file: BorrowedHandle<'_>, what: OBJECT_SECURITY_INFORMATION) -> Result<Vec<u64>, Errno> {
+    let mut descriptor: *mut c_void = core::ptr::null_mut();
+    let (handle, none) = (file.as_raw_handle(), core::ptr::null_mut());
+    // SAFETY: an out-pointer to a live word; those that are not wanted may be null.
+    let failed = unsafe {
+        GetSecurityInfo(
+            handle,
+            SE_FILE_OBJECT,
+            what,
+            none,
+            none,
+            none.cast(),
+            none.cast(),
+            &raw mut descriptor,
+        )
+    };
+    if failed != 0 {
+        return Err(Errno::of(failed));
+    }
+    // SAFETY: made by the call, self-relative; freed only afterwards, once.
+    unsafe {
+        let copy = copied(descriptor);
+        LocalFree(descriptor);
+        Ok(copy)
+    }
+}
+
+/// A copy of a self-relative descriptor.
+///
+/// # Safety
+/// It has to be valid.
+unsafe fn copied(descriptor: *mut c_void) -> Vec<u64> {
+    // SAFETY: the caller's word.
+    let len = unsafe { GetSecurityDescriptorLength(descriptor) } as usize;
+    let mut copy = vec![0u64; len.div_ceil(8)];
+    // SAFETY: the descriptor has `len` bytes, and the copy room for them.
+    unsafe { core::ptr::copy_nonoverlapping(descriptor.cast::<u8>(), copy.as_mut_ptr().cast(), len) };
+    copy
 }

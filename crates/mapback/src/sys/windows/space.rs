@@ -4,7 +4,7 @@
 //! are mapped and with which protection; what is mapped no more but cannot be given back yet is inaccessible. Where
 //! a page lies past the end of its file it is inaccessible too, whatever its protection, until the file grows.
 
-use super::region::{self, Kind, Region};
+use super::reservation::{self, Kind, Region};
 use super::section::Object;
 use super::sync::Mutex;
 use super::{GRANULE, mem, past};
@@ -67,7 +67,7 @@ impl AddressSpace {
 
     /// Whether every page is mapped, by us or, outside all that is ours, by anybody.
     pub(super) fn is_mapped(&self, range: &Range<usize>) -> bool {
-        self.pages.gaps(range).all(|gap| self.is_foreign(&gap) && region::all_in_state(&gap, MEM_COMMIT))
+        self.pages.gaps(range).all(|gap| self.is_foreign(&gap) && reservation::all_in_state(&gap, MEM_COMMIT))
     }
 
     /// Whether a page is locked in memory.
@@ -84,7 +84,7 @@ impl AddressSpace {
             if pages.locked == locked || pages.what == What::Beyond {
                 continue;
             }
-            self.cut(&part).iter().try_for_each(|piece| region::lock(piece, locked))?;
+            self.cut(&part).iter().try_for_each(|piece| reservation::lock(piece, locked))?;
             pages.locked = locked;
             self.pages.insert(part, pages);
         }
@@ -107,16 +107,16 @@ impl AddressSpace {
     /// Does something that reads memory of one region which the program may have made inaccessible. Nobody changes a
     /// protection meanwhile.
     pub(super) fn while_readable<T>(&mut self, range: &Range<usize>, act: impl FnOnce() -> T) -> T {
-        let closed = region::inaccessible(range);
+        let closed = reservation::inaccessible(range);
         for part in &closed {
             // SAFETY: memory of a map of ours, which the lock on this keeps mapped. It is opened for loads only: no
             // store of another thread gets through that was forbidden.
-            let _ = unsafe { region::protect(part, mem::PROT_READ) };
+            let _ = unsafe { reservation::protect(part, mem::PROT_READ) };
         }
         let done = act();
         for part in &closed {
             // SAFETY: as above; this is how it was.
-            let _ = unsafe { region::protect(part, 0) };
+            let _ = unsafe { reservation::protect(part, 0) };
         }
         done
     }
@@ -130,11 +130,11 @@ impl AddressSpace {
         act: impl FnOnce() -> T,
     ) -> T {
         // SAFETY: memory of an image; the maps get their protection back.
-        let _ = unsafe { region::commit(range, mem::PROT_READ | mem::PROT_WRITE) };
+        let _ = unsafe { reservation::commit(range, mem::PROT_READ | mem::PROT_WRITE) };
         let done = act();
         for hole in self.pages.gaps(range).collect::<Vec<_>>() {
             // SAFETY: as above; nobody maps it.
-            let _ = unsafe { region::protect(&hole, 0) };
+            let _ = unsafe { reservation::protect(&hole, 0) };
         }
         let _ = self.resized(object);
         done
@@ -178,7 +178,7 @@ impl AddressSpace {
         for piece in self.cut(part) {
             match &pages.what {
                 // SAFETY: the caller's word.
-                What::Private => unsafe { region::decommit(&piece) },
+                What::Private => unsafe { reservation::decommit(&piece) },
                 What::Beyond => {}
                 // SAFETY: as above.
                 What::Shared { object, .. } => unsafe { deny(&piece, !object.is_alone()) },
@@ -210,14 +210,14 @@ impl AddressSpace {
         if gap.is_empty() {
             return Ok(());
         }
-        if !self.is_foreign(gap) || !region::all_in_state(gap, MEM_COMMIT) {
+        if !self.is_foreign(gap) || !reservation::all_in_state(gap, MEM_COMMIT) {
             return Err(Errno::NOMEM);
         }
         let mut at = gap.start;
         while at < gap.end {
-            let end = region::query(at).map_or(gap.end, |(_, end)| end.min(gap.end));
+            let end = reservation::query(at).map_or(gap.end, |(_, end)| end.min(gap.end));
             // SAFETY: the caller's word.
-            unsafe { region::protect(&(at..end), prot) }?;
+            unsafe { reservation::protect(&(at..end), prot) }?;
             at = end;
         }
         Ok(())
@@ -234,12 +234,12 @@ impl AddressSpace {
             }
             What::Private => self.cut(part).iter().try_for_each(|piece| {
                 // SAFETY: as above.
-                unsafe { region::commit(piece, prot) }
+                unsafe { reservation::commit(piece, prot) }
             }),
             What::Shared { object, delta } => {
                 let inside = inside(part, *delta, object.len());
                 // SAFETY: as above.
-                self.cut(&inside).iter().try_for_each(|piece| unsafe { region::commit(piece, prot) })?;
+                self.cut(&inside).iter().try_for_each(|piece| unsafe { reservation::commit(piece, prot) })?;
                 let outside = inside.end..part.end;
                 // SAFETY: as above.
                 self.cut(&outside).iter().for_each(|piece| unsafe { deny(piece, !object.is_alone()) });
@@ -271,7 +271,7 @@ impl AddressSpace {
                 self.check_private_room(&range)?;
                 // SAFETY: the caller's own request.
                 unsafe { self.munmap(range.clone()) }?;
-                self.set_apart(&region::granules(&range))?;
+                self.set_apart(&reservation::granules(&range))?;
                 self.reserve_missing(&range)?;
                 range
             }
@@ -324,7 +324,7 @@ impl AddressSpace {
                 // SAFETY: the caller's own request.
                 unsafe { self.munmap(range.clone()) }?;
                 // SAFETY: nothing in it is mapped, as was checked.
-                unsafe { self.give_up(&region::granules(&range)) }?;
+                unsafe { self.give_up(&reservation::granules(&range)) }?;
                 self.add_region(object.view(range.start - lead, off - lead as u64, len + lead)?);
                 range.start
             }
@@ -378,14 +378,14 @@ fn inside(part: &Range<usize>, delta: u64, len: u64) -> Range<usize> {
 unsafe fn deny(piece: &Range<usize>, view: bool) {
     let mut at = piece.start;
     while at < piece.end {
-        let Some((state, end)) = region::query(at) else { return };
+        let Some((state, end)) = reservation::query(at) else { return };
         let stretch = at..end.min(piece.end);
         if state == MEM_COMMIT {
             // SAFETY: the caller's word.
-            let _ = unsafe { region::protect(&stretch, 0) };
-        } else if state == MEM_RESERVE && view && region::reserved_is_accessible() {
+            let _ = unsafe { reservation::protect(&stretch, 0) };
+        } else if state == MEM_RESERVE && view && reservation::reserved_is_accessible() {
             // SAFETY: as above.
-            let _ = unsafe { region::commit(&stretch, 0) };
+            let _ = unsafe { reservation::commit(&stretch, 0) };
         }
         at = stretch.end;
     }
