@@ -2,7 +2,6 @@
 
 use super::{Fixture, each_tracker};
 use mapback::{Error, MmapMut, MmapOptions, OnConflict, TrackerKind};
-use std::os::unix::fs::FileExt;
 
 fn is_conflict(done: std::io::Result<()>) -> bool {
     done.is_err_and(|error| Error::conflict(&error).is_some())
@@ -15,7 +14,7 @@ fn a_change_by_other_means_is_told_before_anything_is_overwritten() {
         let mut map = options.map_mut(file.open()).unwrap();
         map[0] = 1;
         map.flush().unwrap();
-        file.open().write_all_at(&[9], 5).unwrap();
+        file.write_at(&[9], 5);
         map[1] = 2;
         assert!(is_conflict(map.flush()), "{options:?}");
         assert!(
@@ -31,7 +30,7 @@ fn a_change_by_other_means_is_told_before_anything_is_overwritten() {
 fn without_changes_of_our_own_there_is_no_conflict() {
     let file = Fixture::new(&[0; 10_000]);
     let map = MmapOptions::new().tracker(TrackerKind::Compare).map_mut(file.open()).unwrap();
-    file.open().write_all_at(&[9], 5).unwrap();
+    file.write_at(&[9], 5);
     drop(map);
     assert_eq!(file.content()[5], 9);
 }
@@ -42,8 +41,8 @@ fn overwrite_writes_changed_pages_and_no_others() {
         let file = Fixture::new(&[0; 12_288]);
         let mut map = options.clone().on_conflict(OnConflict::Overwrite).map_mut(file.open()).unwrap();
         map[0] = 1;
-        file.open().write_all_at(&[9], 1).unwrap();
-        file.open().write_all_at(&[9], 5000).unwrap();
+        file.write_at(&[9], 1);
+        file.write_at(&[9], 5000);
         map.flush().unwrap();
         let content = file.content();
         let whole = format!("{options:?}").contains("Whole");
@@ -60,7 +59,7 @@ fn merge_keeps_both_programs_bytes_in_one_page() {
         let mut map = options.clone().on_conflict(OnConflict::Merge).map_mut(file.open()).unwrap();
         map[0] = 1;
         map[9999] = 1;
-        file.open().write_all_at(&[9, 9], 1).unwrap();
+        file.write_at(&[9, 9], 1);
         map.flush().unwrap();
         assert_eq!(file.content()[..4], [1, 9, 9, 0], "{options:?}");
         map[3] = 1;
@@ -77,8 +76,8 @@ fn reload_keeps_own_changes_by_page_or_by_byte() {
         let file = Fixture::new(&[0; 12_288]);
         let mut map = options.map_mut(file.open()).unwrap();
         map[0] = 1;
-        file.open().write_all_at(&[9], 1).unwrap();
-        file.open().write_all_at(&[9], 5000).unwrap();
+        file.write_at(&[9], 1);
+        file.write_at(&[9], 5000);
         assert!(is_conflict(map.flush()));
         map.reload().unwrap();
         let name = format!("{options:?}");
@@ -148,7 +147,7 @@ fn a_revert_after_anothers_change_asks_for_a_reload_first() {
     let file = Fixture::new(&[0; 4096]);
     let mut map = MmapMut::map_mut(file.open()).unwrap();
     map[0] = 1;
-    file.open().write_all_at(&[9], 1).unwrap();
+    file.write_at(&[9], 1);
     assert!(is_conflict(map.revert()));
     assert_eq!(map[0], 1);
     map.reload().unwrap();

@@ -1,7 +1,7 @@
 //! A program that was written for memmap2 0.9, with another `use` and without `unsafe`.
 
 use super::Fixture;
-use mapback::{Advice, Mmap, MmapMut, MmapOptions, MmapRaw, RemapOptions};
+use mapback::{Mmap, MmapMut, MmapOptions, MmapRaw, RemapOptions};
 use std::io::Write;
 use std::ops::{Deref, DerefMut};
 
@@ -10,7 +10,8 @@ fn constructors_and_methods_have_memmap2s_names_and_signatures() -> std::io::Res
     let fixture = Fixture::new(&[0; 8192]);
     let file = fixture.open();
     let mmap: Mmap = MmapOptions::new().offset(4096).len(10).populate().no_reserve_swap().map(&file)?;
-    mmap.advise(Advice::Sequential)?;
+    #[cfg(target_os = "linux")]
+    mmap.advise(mapback::Advice::Sequential)?;
     assert_eq!(mmap.deref().len(), 10);
     let _ = mmap.as_ref().as_ptr();
     let mut map: MmapMut = MmapMut::map_mut(&file)?;

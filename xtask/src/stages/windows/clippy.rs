@@ -8,7 +8,7 @@ use crate::report::Report;
 use crate::run::Cmd;
 
 /// What is compiled for Windows.
-const WHAT: [&str; 14] = [
+const WHAT: [&str; 16] = [
     "--package",
     "mapback",
     "--package",
@@ -23,6 +23,8 @@ const WHAT: [&str; 14] = [
     "clauses",
     "--test",
     "oracle",
+    "--test",
+    "safe",
 ];
 
 pub(super) fn run(ctx: &Ctx, report: &mut Report) {
