@@ -59,22 +59,28 @@ impl<'c> Toolchain<'c> {
     /// A test program of a package, by name.
     pub(super) fn test_program(&self, package: &str, name: &str, log: &Log) -> Result<PathBuf> {
         let which: &[&str] = if name == package { &["--lib"] } else { &["--test", name] };
-        let done = self
-            .cargo("test", GNU)
-            .args(["--no-run", "--message-format=json", "--no-default-features", "--package", package])
-            .args(which)
-            .stdout_apart()
-            .run_ok(log)?;
+        let args = ["--no-run", "--no-default-features", "--package", package];
+        self.program(self.cargo("test", GNU).args(args).args(which), name, log)
+    }
+
+    /// An example of the library's, by name.
+    pub(super) fn example(&self, name: &str, log: &Log) -> Result<PathBuf> {
+        let args = ["--package", "mapback", "--example", name];
+        self.program(self.cargo("build", GNU).args(args), name, log)
+    }
+
+    /// Builds a program and says where it is.
+    fn program(&self, build: Cmd, name: &str, log: &Log) -> Result<PathBuf> {
+        let done = build.arg("--message-format=json").stdout_apart().run_ok(log)?;
         for message in Message::parse_stream(done.stdout.as_bytes()) {
             if let Message::CompilerArtifact(artifact) = message.context("cannot read cargo's messages")?
-                && artifact.profile.test
                 && artifact.target.name == name
                 && let Some(executable) = artifact.executable
             {
                 return Ok(executable.into_std_path_buf());
             }
         }
-        bail!("cargo built no test program {name} of the package {package}");
+        bail!("cargo built no program {name}");
     }
 
     /// Builds the C library and installs it where Wine looks for DLLs. `profile`: what is not "dev" compiles std again.
