@@ -75,7 +75,7 @@ pub enum Error {
         /// What is wrong: a [`crate::store::JournalError`], or what the store said.
         source: io::Error,
     },
-    /// The map was made before this process was forked off: its changes are the parent's to write.
+    /// The map was made before this process was forked off: its changes are the parent's to write. Not on Windows.
     #[error("{} was mapped by the process that forked this one: map it anew here", file.display())]
     Forked {
         /// The file's name.
@@ -102,6 +102,9 @@ fn advice(source: &io::Error) -> &'static str {
     match source.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "Free some space and flush again; the changes are kept while the map lives"
+        }
+        io::ErrorKind::PermissionDenied if cfg!(windows) => {
+            "Open the file to be written, or map a copy; if somebody has locked the bytes, flush again when he is done"
         }
         io::ErrorKind::PermissionDenied => "Open the file to be written, or map a copy",
         _ => "The changes are kept while the map lives, and the next flush tries again",

@@ -43,7 +43,8 @@
 //!
 //! # Platforms
 //!
-//! Linux, on x86-64 and aarch64. The stores in memory and the journal are everywhere.
+//! Linux, on x86-64 and aarch64, and Windows, on x86-64 (tested under Wine only). [`MmapShared`] and advice are for Linux,
+//! and are not there elsewhere. The stores in memory and the journal are everywhere.
 //!
 //! # Features
 //!

@@ -92,7 +92,7 @@ impl Mmap {
     /// length then.
     ///
     /// # Platforms
-    /// Linux.
+    /// On Windows a map grows in place only up to the next multiple of 64 KiB.
     pub fn remap(&mut self, new_len: usize, options: RemapOptions) -> io::Result<()> {
         self.handle.remap(new_len, options.may_move)
     }

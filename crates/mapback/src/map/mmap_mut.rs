@@ -135,7 +135,8 @@ impl MmapMut {
     /// `ENOMEM`, `EMFILE`.
     ///
     /// # Platforms
-    /// Linux.
+    /// On Windows the copy that snapshots share is kept beside the map's own memory, so that a map with a snapshot takes
+    /// twice the memory, once.
     ///
     /// # Examples
     ///
@@ -211,9 +212,6 @@ impl MmapMut {
     ///
     /// # Errors
     /// `EACCES` where the system forbids it; `ENOMEM`.
-    ///
-    /// # Platforms
-    /// Linux.
     pub fn make_exec(self) -> io::Result<Mmap> {
         self.handle.working.make_read_only(true)?;
         Ok(Mmap { handle: self.handle })
@@ -227,7 +225,7 @@ impl MmapMut {
     /// has its old length then.
     ///
     /// # Platforms
-    /// Linux.
+    /// On Windows a map grows in place only up to the next multiple of 64 KiB.
     ///
     /// # Examples
     ///

@@ -89,7 +89,7 @@ impl MmapOptions {
         self
     }
 
-    /// Asks for huge pages. The memory is the kernel's transparent huge pages, of whatever size it has: `page_bits` is
+    /// Asks for huge pages, on Linux. The memory is the kernel's transparent huge pages, of whatever size it has: `page_bits` is
     /// not looked at. See also [`huge_pages`](MmapOptions::huge_pages).
     pub fn huge(&mut self, _page_bits: Option<u8>) -> &mut Self {
         self.huge_pages(true)
@@ -105,8 +105,8 @@ impl MmapOptions {
         self
     }
 
-    /// How to find out what was changed. Without, the best that works here: `wp-async`, then `compare`; the environment
-    /// variable `MAPBACK_TRACKER` chooses another default.
+    /// How to find out what was changed. Without, the best that works here: `wp-async` (on Windows `write-watch`), then
+    /// `compare`; the environment variable `MAPBACK_TRACKER` chooses another default.
     pub fn tracker(&mut self, tracker: TrackerKind) -> &mut Self {
         self.tracker = Some(tracker);
         self
@@ -130,6 +130,7 @@ impl MmapOptions {
     }
 
     /// Whether to ask for huge pages for maps of 2 MiB and more. They are faster to fill and to read; the default is yes.
+    /// It has no effect on Windows, where they cannot be watched.
     pub fn huge_pages(&mut self, huge: bool) -> &mut Self {
         self.small_pages = !huge;
         self

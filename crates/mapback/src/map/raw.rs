@@ -130,9 +130,6 @@ impl MmapRaw {
     ///
     /// # Errors
     /// As there.
-    ///
-    /// # Platforms
-    /// Linux.
     pub unsafe fn remap(&mut self, new_len: usize, options: RemapOptions) -> io::Result<()> {
         self.handle.remap(new_len, options.may_move)
     }
