@@ -12,7 +12,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 /// Leaves a journal with a committed change behind, as a crash between commit and checkpoint does.
-fn leave_a_commit(file: &Fixture, at: u64, bytes: &[u8]) {
+pub(super) fn leave_a_commit(file: &Fixture, at: u64, bytes: &[u8]) {
     std::fs::write(file.journal(), b"").unwrap();
     let inner = Arc::new(FileStore::read_write(&file.path).unwrap());
     let medium = Arc::new(FileStore::read_write(file.journal()).unwrap());

@@ -21,6 +21,8 @@ mod rough;
 mod shared;
 mod snapshot;
 mod stores;
+#[cfg(windows)]
+mod windows;
 
 use mapback::{MmapOptions, TrackerKind};
 use std::fs::File;

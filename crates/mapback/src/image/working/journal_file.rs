@@ -134,7 +134,7 @@ impl Medium {
     /// Opens a journal that is there. It is taken from nobody who could not write the file himself.
     fn open(path: &Path, write: bool, owner: Option<&Owner>) -> Result<Option<Medium>, JournalError> {
         loop {
-            let Some(opened) = companion::open(path, write).map_err(cannot)? else { return Ok(None) };
+            let Some(opened) = companion::open(path, write).map_err(refused)? else { return Ok(None) };
             let by = companion::owner(fd::of(&opened)).map_err(cannot)?;
             if owner.is_some_and(|of| !by.may_speak_for(of)) {
                 return Err(JournalError::Stranger);
@@ -172,6 +172,11 @@ impl Medium {
         let named = companion::is_named(fd::of(opened), path).map_err(cannot)?;
         Ok(named.then_some(Medium { file }))
     }
+}
+
+/// Why an open failed. A share mode that lets nobody in is a lock.
+fn refused(errno: Errno) -> JournalError {
+    if errno == Errno::BUSY { JournalError::InUse } else { cannot(errno) }
 }
 
 fn cannot(errno: Errno) -> JournalError {

@@ -51,6 +51,10 @@ pub(crate) fn owner(fd: Borrowed<'_>) -> Result<Owner, Errno> {
 /// # Errors
 /// `EEXIST`; those of `CreateFileW`.
 pub(crate) fn make_like(path: &Path, like: &Owner) -> Result<OwnedHandle, Errno> {
+    // As the system has it, so that it may be longer than 260 characters.
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let dir = dir.canonicalize().map_err(of_std)?;
+    let path = dir.join(path.file_name().ok_or(Errno::NOENT)?);
     let name: Vec<u16> = path.as_os_str().encode_wide().chain([0]).collect();
     let access = f::GENERIC_READ | f::GENERIC_WRITE;
     let (attributes, none) = (like.0.attributes(), core::ptr::null_mut());
@@ -116,11 +120,13 @@ pub(crate) fn is_named(fd: Borrowed<'_>, path: &Path) -> Result<bool, Errno> {
 /// Those of `DeleteFileW`.
 pub(crate) fn remove(path: &Path) -> Result<(), Errno> {
     match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(Errno::of(error.raw_os_error().unwrap_or_default() as u32))
-        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(of_std(error)),
         _ => Ok(()),
     }
+}
+
+fn of_std(error: io::Error) -> Errno {
+    Errno::of(error.raw_os_error().unwrap_or_default() as u32)
 }
 
 /// Makes sure that the name of a new file survives a crash. Nothing is to be done: `FlushFileBuffers` of the file brings
@@ -157,4 +163,48 @@ pub(crate) fn begin_writing(_: Borrowed<'_>, _off: u64, _len: u64) {}
 /// None on this system.
 pub(crate) fn allocate(_: Borrowed<'_>, _len: u64) -> Result<(), Errno> {
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn owned_by(sid: &str) -> Owner {
+        Owner(Descriptor::of_text(&format!("O:{sid}D:(A;;GA;;;WD)")).unwrap())
+    }
+
+    #[test]
+    fn only_who_could_write_a_file_may_speak_for_it() {
+        let (guest, guests, system, administrators) =
+            (owned_by("S-1-5-21-1-2-3-1001"), owned_by("BG"), owned_by("SY"), owned_by("BA"));
+        assert!(guest.may_speak_for(&guest));
+        assert!(!guest.may_speak_for(&guests) && !guests.may_speak_for(&system));
+        assert!(system.may_speak_for(&guest) && administrators.may_speak_for(&guest));
+        let ours = Owner::this_user().unwrap();
+        assert!(ours.may_speak_for(&guest) && !guest.may_speak_for(&ours));
+    }
+
+    #[test]
+    fn a_file_beside_another_is_found_locked_and_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        assert!(open(&path, true).unwrap().is_none());
+        let like = Owner::this_user().unwrap();
+        let made = make_like(&path, &like).unwrap();
+        assert!(owner(made.as_handle()).unwrap().may_speak_for(&like));
+        assert_eq!(make_like(&path, &like).unwrap_err(), Errno::EXIST);
+        lock_whole(made.as_handle()).unwrap();
+        let again = open(&path, true).unwrap().unwrap();
+        assert!(lock_whole(again.as_handle()).is_err());
+        drop(made);
+        lock_whole(again.as_handle()).unwrap();
+        assert!(is_named(again.as_handle(), &path).unwrap());
+        std::fs::rename(&path, dir.path().join("other")).unwrap();
+        std::fs::write(&path, "").unwrap();
+        assert!(!is_named(again.as_handle(), &path).unwrap());
+        drop(again);
+        remove(&path).unwrap();
+        remove(&path).unwrap();
+        assert!(!path.exists());
+    }
 }

@@ -108,7 +108,12 @@ impl Attributes {
     /// What the system says.
     pub(crate) fn only(user: &User) -> Result<Attributes, Errno> {
         let sid = user.text()?;
-        let text: Vec<u16> = format!("O:{sid}D:P(A;;GA;;;{sid})").encode_utf16().chain([0]).collect();
+        Attributes::of_text(&format!("O:{sid}D:P(A;;GA;;;{sid})"))
+    }
+
+    /// What a text in Microsoft's language for descriptors (SDDL) says.
+    fn of_text(text: &str) -> Result<Attributes, Errno> {
+        let text: Vec<u16> = text.encode_utf16().chain([0]).collect();
         let mut descriptor: *mut c_void = core::ptr::null_mut();
         // SAFETY: the text ends in zero; an out-pointer to a live word.
         let made = unsafe {
@@ -163,10 +168,19 @@ impl Descriptor {
     /// # Errors
     /// What the system says.
     pub(crate) fn only(user: &User) -> Result<Descriptor, Errno> {
-        let attributes = Attributes::only(user)?;
+        Ok(Descriptor::of(&Attributes::only(user)?))
+    }
+
+    /// What a text says, see [`Attributes::of_text`].
+    #[cfg(test)]
+    pub(super) fn of_text(text: &str) -> Result<Descriptor, Errno> {
+        Ok(Descriptor::of(&Attributes::of_text(text)?))
+    }
+
+    fn of(attributes: &Attributes) -> Descriptor {
         // SAFETY: a valid descriptor, self-relative, which lives as long as `attributes`.
         let copy = unsafe { copied(attributes.raw.lpSecurityDescriptor) };
-        Ok(Descriptor { owner: copy.clone(), access: copy })
+        Descriptor { owner: copy.clone(), access: copy }
     }
 
     /// Attributes for a file that shall have this access list. They are good as long as the descriptor lives.
