@@ -1,8 +1,6 @@
 //! How a map is made.
 
 use super::handle::Handle;
-#[cfg(target_os = "linux")]
-use super::shared::{AsFd, MmapShared};
 use super::source::Opened;
 use super::{Mmap, MmapMut, MmapRaw, Source};
 use crate::TrackerKind;
@@ -40,8 +38,8 @@ use std::time::Duration;
 /// ```
 #[derive(Clone, Default)]
 pub struct MmapOptions {
-    offset: u64,
-    len: Option<usize>,
+    pub(super) offset: u64,
+    pub(super) len: Option<usize>,
     tracker: Option<TrackerKind>,
     on_conflict: OnConflict,
     flush_every: Option<Duration>,
@@ -249,19 +247,6 @@ impl MmapOptions {
     /// As [`map`](MmapOptions::map).
     pub fn map_raw_read_only(&self, file: impl Source) -> io::Result<MmapRaw> {
         Ok(self.map(file)?.into())
-    }
-
-    /// Maps a file together with other processes. Takes [`offset`](MmapOptions::offset) and [`len`](MmapOptions::len); the
-    /// other options do not concern it.
-    ///
-    /// # Errors
-    /// See [`MmapShared::map_shared`]; `InvalidInput` for what is not inside the file.
-    ///
-    /// # Platforms
-    /// Linux.
-    #[cfg(target_os = "linux")]
-    pub fn map_shared(&self, file: impl AsFd) -> io::Result<MmapShared> {
-        MmapShared::open(file.as_fd(), self.offset, self.len)
     }
 
     fn make(&self, file: impl Source, kind: Kind) -> io::Result<Handle> {

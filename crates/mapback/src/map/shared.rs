@@ -9,8 +9,7 @@ use core::ops::{Deref, Range};
 use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize};
 use std::fmt;
 use std::io;
-pub(super) use std::os::fd::AsFd;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -148,6 +147,20 @@ fn tell() {
     lines.iter().for_each(|line| tracing::warn!("{line}"));
 }
 
+impl MmapOptions {
+    /// Maps a file together with other processes. Takes [`offset`](MmapOptions::offset) and [`len`](MmapOptions::len); the
+    /// other options do not concern it.
+    ///
+    /// # Errors
+    /// See [`MmapShared::map_shared`]; `InvalidInput` for what is not inside the file.
+    ///
+    /// # Platforms
+    /// Linux.
+    pub fn map_shared(&self, file: impl AsFd) -> io::Result<MmapShared> {
+        MmapShared::open(file.as_fd(), self.offset, self.len)
+    }
+}
+
 impl MmapShared {
     /// Maps a whole file. The descriptor may be closed afterwards.
     ///
@@ -161,7 +174,7 @@ impl MmapShared {
     }
 
     /// Maps a part of a file. Called by [`MmapOptions::map_shared`].
-    pub(super) fn open(fd: BorrowedFd<'_>, off: u64, len: Option<usize>) -> io::Result<MmapShared> {
+    fn open(fd: BorrowedFd<'_>, off: u64, len: Option<usize>) -> io::Result<MmapShared> {
         let facts = file::facts(fd)?;
         if !facts.regular {
             return Err(crate::Errno::NODEV.into());
