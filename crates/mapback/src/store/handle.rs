@@ -126,6 +126,7 @@ impl FileStore {
     pub(crate) fn sync(&self) -> Result<(), Errno> {
         file::flush(self.handle.as_handle())
     }
+
     /// Changes the length.
     ///
     /// # Errors
