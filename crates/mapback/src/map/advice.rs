@@ -124,8 +124,7 @@ macro_rules! advice_methods {
         /// Keeps the map's memory from being swapped out.
         ///
         /// # Errors
-        /// `ENOMEM` or `EPERM` past the limit on locked memory; on Windows that is the process's minimum working set, some
-        /// 200 KiB if nobody raised it.
+        /// `ENOMEM` or `EPERM` past the limit on locked memory; on Windows that is the process's minimum working set.
         pub fn lock(&self) -> std::io::Result<()> {
             self.handle.working.lock_in_memory()
         }
